@@ -1,0 +1,24 @@
+//! The one door to atomics, locks and reference counts.
+//!
+//! Files that are modelled (see `loom-tests/`) import synchronisation from here and from nowhere else; the models supply
+//! a `sync` module of the same shape over loom's types and include the very same files.
+
+pub(crate) use std::sync::Arc;
+pub(crate) use std::sync::atomic;
+
+/// A mutex without poisoning: a panic while it is held leaves the data as it was at that moment, and every critical
+/// section of this crate keeps its invariants at each step that can panic.
+#[derive(Default)]
+pub(crate) struct Mutex<T>(std::sync::Mutex<T>);
+
+pub(crate) type MutexGuard<'a, T> = std::sync::MutexGuard<'a, T>;
+
+impl<T> Mutex<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(std::sync::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
