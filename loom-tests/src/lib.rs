@@ -1,0 +1,28 @@
+//! Models of the engine's protocols: every interleaving of two or three threads, up to a bound of preemptions.
+//!
+//! The files under model are the crate's own, included by path; `sync` stands in for the crate's door to synchronisation.
+//! Each model asks one question and has a twin that plants a fault in the very file and must find it: the twin
+//! runs the model in a process of its own, for a failing model may abort.
+//!
+//! `LOOM_MAX_PREEMPTIONS` sets the bound [3]; `--nocapture` shows how many executions each model took.
+#![cfg(test)]
+#![allow(dead_code)]
+
+mod sync;
+
+#[path = "../../src/l1/marker.rs"]
+mod marker;
+#[path = "../../src/park/signal.rs"]
+mod signal;
+
+#[path = "../../src/flight"]
+mod flight {
+    pub(crate) mod core;
+    pub(crate) mod waiters;
+}
+
+mod calls;
+mod harness;
+mod links;
+mod loading;
+mod parking;
