@@ -31,6 +31,11 @@ pub trait Clock: Send + Sync + 'static {
     /// The coarse time that L1 reads on every hit, kept within 5 ms of [`now`](Clock::now) by whoever drives the clock.
     fn tick(&self) -> Arc<Tick>;
 
+    /// The time since the Unix epoch, for tiers that cannot tell how long a value has left. Never compared between machines.
+    fn wall(&self) -> Duration {
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO)
+    }
+
     /// Ends when [`now`](Clock::now) has reached `deadline`. May be awaited on any executor.
     fn sleep_until(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
@@ -125,7 +130,8 @@ impl ManualClock {
         let mut manual = self.shared.lock();
         manual.now = manual.now.saturating_add(by);
         self.tick.set(manual.now);
-        let later = manual.sleepers.split_off(&(manual.now, u64::MAX));
+        let now = manual.now;
+        let later = manual.sleepers.split_off(&(now, u64::MAX));
         let due = std::mem::replace(&mut manual.sleepers, later);
         drop(manual);
         due.into_values().for_each(Waker::wake);
@@ -151,6 +157,11 @@ impl Clock for ManualClock {
 
     fn tick(&self) -> Arc<Tick> {
         self.tick.clone()
+    }
+
+    /// A fixed date, and what the clock was advanced by since.
+    fn wall(&self) -> Duration {
+        Duration::from_secs(1_700_000_000).saturating_add(self.now())
     }
 
     fn sleep_until(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
