@@ -1,7 +1,7 @@
 //! Append-only streams of field lists, as Redis Streams have them.
 
 use crate::error::Result;
-use crate::tier::BoxFuture;
+use crate::runtime::BoxFuture;
 
 /// One entry of a stream: its id and its fields, in the order they were written.
 pub type StreamEntry = (String, Vec<(String, String)>);

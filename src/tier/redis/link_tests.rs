@@ -1,0 +1,249 @@
+//! The supervisor over pipes in memory, in time that stands still unless everybody waits: the same at every run.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use ::redis::cmd;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::runtime::Handle;
+
+use super::super::endpoint::RedisOptions;
+use super::super::transport::{Stream, Transport};
+use super::*;
+use crate::sync::Mutex;
+use crate::tier::BoxFuture;
+
+const LIMIT: Duration = Duration::from_millis(500);
+
+/// How the server behaves on one connection.
+#[derive(Clone, Copy, PartialEq)]
+enum Server {
+    /// Answers everything.
+    Up,
+    /// Answers this many commands and then nothing.
+    Freezes(usize),
+    /// Answers this many commands and then hangs up.
+    HangsUp(usize),
+    /// Refuses the connection.
+    Refuses,
+    /// Never accepts it.
+    Swallows,
+}
+
+/// A transport with one behaviour per connection, the last one for all that follow.
+struct Pipes {
+    script: Vec<Server>,
+    made: Mutex<Vec<Instant>>,
+    heard: Arc<Mutex<Vec<String>>>,
+    /// Writes of the client that arrived, each with one command or more.
+    reads: Arc<AtomicUsize>,
+}
+
+impl Transport for Pipes {
+    fn connect<'a>(&'a self, _: &'a Endpoint) -> BoxFuture<'a, io::Result<Box<dyn Stream>>> {
+        let mut made = self.made.lock();
+        let behaviour = self.script[made.len().min(self.script.len() - 1)];
+        made.push(Instant::now());
+        Box::pin(async move {
+            match behaviour {
+                Server::Refuses => Err(io::ErrorKind::ConnectionRefused.into()),
+                Server::Swallows => std::future::pending().await,
+                _ => {
+                    let (ours, theirs) = duplex(1 << 20);
+                    tokio::spawn(serve(theirs, behaviour, self.heard.clone(), self.reads.clone()));
+                    Ok(Box::new(ours) as Box<dyn Stream>)
+                }
+            }
+        })
+    }
+}
+
+/// Answers `ECHO text` with the text and all else with `+OK`.
+async fn serve(mut stream: DuplexStream, behaviour: Server, heard: Arc<Mutex<Vec<String>>>, reads: Arc<AtomicUsize>) {
+    let mut input = Vec::with_capacity(1 << 20);
+    let mut answered = 0;
+    while stream.read_buf(&mut input).await.is_ok_and(|read| read > 0) {
+        reads.fetch_add(1, Ordering::Relaxed);
+        let mut answers = String::new();
+        while let Some((command, length)) = parse(&input) {
+            input.drain(..length);
+            // The driver's own introduction is not the test's business.
+            let counts = matches!(command[0].as_str(), "PING" | "ECHO");
+            match behaviour {
+                Server::Freezes(most) if counts && answered >= most => continue,
+                Server::HangsUp(most) if counts && answered >= most => return,
+                _ => {}
+            }
+            answered += usize::from(counts);
+            match command.as_slice() {
+                [echo, text] if echo == "ECHO" => {
+                    heard.lock().push(text.clone());
+                    answers += &format!("${}\r\n{text}\r\n", text.len());
+                }
+                _ => answers += "+OK\r\n",
+            }
+        }
+        if stream.write_all(answers.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The first command of `input` and its length, if it is all there.
+fn parse(input: &[u8]) -> Option<(Vec<String>, usize)> {
+    let text = std::str::from_utf8(input).unwrap();
+    let mut rest = text;
+    let mut line = || {
+        let (line, after) = rest.split_once("\r\n")?;
+        rest = after;
+        Some(line)
+    };
+    let count: usize = line()?.strip_prefix('*').unwrap().parse().unwrap();
+    let mut words = Vec::new();
+    for _ in 0..count {
+        let length: usize = line()?.strip_prefix('$').unwrap().parse().unwrap();
+        let word = line()?;
+        assert_eq!(word.len(), length);
+        words.push(word.to_owned());
+    }
+    Some((words, text.len() - rest.len()))
+}
+
+fn pipes(script: &[Server]) -> (Link, Arc<Pipes>) {
+    let pipes = Arc::new(Pipes {
+        script: script.to_vec(),
+        made: Mutex::default(),
+        heard: Arc::default(),
+        reads: Arc::default(),
+    });
+    let options = RedisOptions::new("redis://memory:1");
+    let endpoint = Arc::new(options.endpoint().unwrap());
+    let wiring = Wiring::over(endpoint, &options, pipes.clone(), Arc::new(Handle::current()));
+    (Link::start(wiring), pipes)
+}
+
+fn echo(text: impl ToString) -> Cmd {
+    let mut echo = cmd("ECHO");
+    echo.arg(text.to_string());
+    echo
+}
+
+fn said(text: impl ToString) -> Value {
+    Value::BulkString(text.to_string().into_bytes())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_waits_for_the_connection_and_not_beyond_its_deadline() {
+    let (link, pipes) = pipes(&[Server::Swallows, Server::Up]);
+    let start = Instant::now();
+    let error = link.call(echo(1)).await.unwrap_err();
+    assert!(error.is_tier() && error.is_timeout(), "{error}");
+    assert!(start.elapsed() >= LIMIT && start.elapsed() < LIMIT * 2);
+    link.ready().await.unwrap();
+    assert_eq!(link.call(echo(2)).await.unwrap(), said(2));
+    assert_eq!(pipes.made.lock().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_link_is_down_requests_fail_without_time_passing() {
+    let (link, _) = pipes(&[Server::Refuses]);
+    let error = link.call(echo(1)).await.unwrap_err();
+    assert!(error.is_tier() && error.to_string().contains("refused"), "{error}");
+    let start = Instant::now();
+    for _ in 0..1000 {
+        link.call(echo(1)).await.unwrap_err();
+    }
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pauses_between_attempts_double_up_to_two_seconds() {
+    let (_link, pipes) = pipes(&[Server::Refuses]);
+    sleep(Duration::from_secs(60)).await;
+    let made = pipes.made.lock();
+    assert!(made.len() > 30);
+    for (attempt, pair) in made.windows(2).enumerate() {
+        let full = (10 << attempt.min(8)).min(2000);
+        // A timer may be late by its own resolution.
+        let range = Duration::from_millis(full / 2)..=Duration::from_millis(full + 2);
+        assert!(range.contains(&(pair[1] - pair[0])), "{attempt}: {:?}", pair[1] - pair[0]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_without_answers_is_given_up_after_three_batches() {
+    let (link, pipes) = pipes(&[Server::Freezes(1), Server::Up]);
+    link.ready().await.unwrap();
+    for n in 0..3 {
+        assert_eq!(pipes.made.lock().len(), 1, "{n}");
+        assert!(link.call(echo(n)).await.unwrap_err().is_timeout());
+    }
+    assert_eq!(link.call(echo("back")).await.unwrap(), said("back"));
+    assert_eq!(pipes.made.lock().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_in_between_keeps_a_slow_connection() {
+    let (link, pipes) = pipes(&[Server::Freezes(2)]);
+    link.ready().await.unwrap();
+    assert_eq!(link.call(echo(0)).await.unwrap(), said(0));
+    link.call(echo(1)).await.unwrap_err();
+    link.call(echo(2)).await.unwrap_err();
+    assert!(matches!(link.state(), LinkState::Live));
+    assert_eq!(pipes.made.lock().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_on_the_wire_of_a_lost_connection_fails_as_the_tier_does() {
+    let (link, pipes) = pipes(&[Server::HangsUp(1), Server::Up]);
+    link.ready().await.unwrap();
+    let error = link.call(echo(1)).await.unwrap_err();
+    assert!(error.is_tier() && !error.is_closed() && !error.is_timeout(), "{error}");
+    link.ready().await.unwrap();
+    assert_eq!(link.call(echo(2)).await.unwrap(), said(2));
+    assert_eq!(pipes.made.lock().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_together_travels_together_and_in_order() {
+    let (link, pipes) = pipes(&[Server::Up]);
+    link.ready().await.unwrap();
+    let before = pipes.reads.load(Ordering::Relaxed);
+    let answers = futures::future::join_all((0..1000).map(|n| link.call(echo(n)))).await;
+    for (n, answer) in answers.into_iter().enumerate() {
+        assert_eq!(answer.unwrap(), said(n));
+    }
+    let expected: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
+    assert_eq!(*pipes.heard.lock(), expected);
+    assert!(pipes.reads.load(Ordering::Relaxed) - before <= 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_queue_for_a_connection_that_is_being_made() {
+    let (link, pipes) = pipes(&[Server::Up]);
+    // Nothing has run yet: the supervisor has not even been polled.
+    assert_eq!(link.call(echo("early")).await.unwrap(), said("early"));
+    assert_eq!(pipes.made.lock().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_handle_ends_the_task_after_what_was_asked() {
+    let (link, pipes) = pipes(&[Server::Up]);
+    link.ready().await.unwrap();
+    let mut call = Box::pin(link.call(echo("last")));
+    assert!(futures::poll!(&mut call).is_pending());
+    drop(call);
+    drop(link);
+    while Arc::strong_count(&pipes) > 1 || Arc::strong_count(&pipes.heard) > 1 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(*pipes.heard.lock(), ["last"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_hangs_up_at_once_is_not_asked_again_at_once() {
+    let (_link, pipes) = pipes(&[Server::HangsUp(0)]);
+    sleep(Duration::from_secs(10)).await;
+    assert!(pipes.made.lock().len() < 20);
+}
