@@ -1,0 +1,199 @@
+//! A resident entry: a key, a value or the word that the source has none, and its times.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use papaya::Equivalent;
+
+use crate::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use crate::value::Value;
+
+/// A key with its hash.
+#[derive(Debug, Clone)]
+pub(crate) struct Name {
+    hash: u64,
+    key: Arc<str>,
+}
+
+impl Name {
+    pub(crate) fn new(hash: u64, key: &str) -> Self {
+        Self { hash, key: key.into() }
+    }
+
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash && self.key == other.key
+    }
+}
+
+impl Eq for Name {}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+/// A borrowed key with its hash: what a reader looks up.
+#[derive(Clone, Copy)]
+pub(crate) struct NameRef<'a> {
+    pub(crate) hash: u64,
+    pub(crate) key: &'a str,
+}
+
+impl Hash for NameRef<'_> {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl Equivalent<Name> for NameRef<'_> {
+    #[inline]
+    fn equivalent(&self, name: &Name) -> bool {
+        self.hash == name.hash && *self.key == *name.key
+    }
+}
+
+/// The times of an entry in milliseconds of the engine's clock: fresh until `fresh_until`, then stale until `dead_at`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Times {
+    pub(crate) written: u64,
+    pub(crate) fresh_until: u64,
+    pub(crate) dead_at: u64,
+}
+
+/// What is to be made resident.
+#[derive(Debug, Clone)]
+pub(crate) struct Content {
+    /// `None`: the source has no value.
+    pub(crate) value: Option<Value>,
+    pub(crate) times: Times,
+    /// The weight that the caller gave, instead of the encoded length.
+    pub(crate) weight: Option<u32>,
+}
+
+/// One resident entry.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    name: Name,
+    content: Content,
+    /// No computation is tried before this time while the stale value stands in (fail-safe).
+    retry_at: AtomicU64,
+    /// Hits since the policy last looked, saturating at [`Entry::MAX_FREQUENCY`].
+    frequency: AtomicU8,
+    /// Where the policy keeps the entry; written and read under the shard's lock.
+    place: AtomicU32,
+    /// What the shard has counted for the entry; written and read under the shard's lock.
+    charged: AtomicU32,
+}
+
+impl Entry {
+    const MAX_FREQUENCY: u8 = 3;
+    /// The bookkeeping of one resident entry in bytes, part of its weight.
+    pub(crate) const OVERHEAD: usize = 160;
+
+    pub(crate) fn new(name: Name, content: Content) -> Self {
+        let entry = Self {
+            name,
+            content,
+            retry_at: AtomicU64::new(0),
+            frequency: AtomicU8::new(0),
+            place: AtomicU32::new(u32::MAX),
+            charged: AtomicU32::new(0),
+        };
+        entry.set_charged(entry.weight());
+        entry
+    }
+
+    pub(crate) fn name(&self) -> &Name {
+        &self.name
+    }
+
+    pub(crate) fn value(&self) -> Option<&Value> {
+        self.content.value.as_ref()
+    }
+
+    pub(crate) fn times(&self) -> Times {
+        self.content.times
+    }
+
+    #[inline]
+    pub(crate) fn is_fresh(&self, now: u64) -> bool {
+        now < self.content.times.fresh_until
+    }
+
+    #[inline]
+    pub(crate) fn is_dead(&self, now: u64) -> bool {
+        now >= self.content.times.dead_at
+    }
+
+    /// What the entry weighs now: a memo that was decoded since it was charged counts too.
+    pub(crate) fn weight(&self) -> u32 {
+        let value = match (&self.content.weight, &self.content.value) {
+            (Some(weight), _) => return *weight,
+            (None, Some(value)) => value.weight(),
+            (None, None) => 0,
+        };
+        u32::try_from(value + self.name.key.len() + Self::OVERHEAD).unwrap_or(u32::MAX)
+    }
+
+    /// Records a hit. Writes nothing once the frequency is at its greatest.
+    #[inline]
+    pub(crate) fn touch(&self) {
+        // Relaxed: a hint for the policy; a hit lost between two threads costs nothing.
+        let frequency = self.frequency.load(Ordering::Relaxed);
+        if frequency < Self::MAX_FREQUENCY {
+            self.frequency.store(frequency + 1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn frequency(&self) -> u8 {
+        // Relaxed: see `touch`.
+        self.frequency.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_frequency(&self, frequency: u8) {
+        // Relaxed: see `touch`.
+        self.frequency.store(frequency, Ordering::Relaxed);
+    }
+
+    pub(crate) fn retry_at(&self) -> u64 {
+        // Relaxed: a time to compare with, nothing is published by it.
+        self.retry_at.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_retry_at(&self, at: u64) {
+        // Relaxed: see `retry_at`.
+        self.retry_at.store(at, Ordering::Relaxed);
+    }
+
+    pub(crate) fn place(&self) -> u32 {
+        // Relaxed: the shard's lock orders every access.
+        self.place.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_place(&self, place: u32) {
+        // Relaxed: see `place`.
+        self.place.store(place, Ordering::Relaxed);
+    }
+
+    pub(crate) fn charged(&self) -> u32 {
+        // Relaxed: the shard's lock orders every access.
+        self.charged.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_charged(&self, weight: u32) {
+        // Relaxed: see `charged`.
+        self.charged.store(weight, Ordering::Relaxed);
+    }
+}

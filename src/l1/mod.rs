@@ -1,0 +1,355 @@
+//! L1: the resident entries of this process, read without locks.
+//!
+//! Readers go through a lock-free map (`papaya`) and take no lock. Every change of a shard — insert, replace, remove, evict,
+//! and what happens to loading markers — runs under that shard's one short lock, so that a kill and a fill of the same key
+//! exclude each other.
+//!
+//! # Invariants
+//! - L1: the map holds an entry if and only if its shard's policy holds the same entry.
+//! - L2: a fill lands only while the marker that its load placed is still there; every kill takes the marker away.
+//! - L3: a shard is over its share of entries or weight for at most one insertion, under its lock.
+//! - L4: no user type is dropped under a shard's lock: the guard taken before the lock keeps what was removed alive.
+//!
+//! # Why not
+//! The map is not the one that this design ends with: a locked operation per guard and tombstones cost more than a table of
+//! our own would. The face of this module does not show it.
+
+mod marker;
+mod policy;
+
+pub(crate) use marker::Token;
+
+use std::sync::Arc;
+
+use crossbeam_utils::CachePadded;
+use papaya::HashMap;
+
+use crate::clock::Tick;
+use crate::counter::Counters;
+use crate::entry::{Content, Entry, Name, NameRef};
+use crate::hash::{KeyHasher, Prehashed};
+use crate::stats::RemovalCause;
+use crate::sync::{Mutex, MutexGuard};
+use marker::Markers;
+use policy::Policy;
+
+/// How much may be resident.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) entries: usize,
+    pub(crate) weight: u64,
+    pub(crate) max_entry: u64,
+}
+
+impl Limits {
+    /// Nothing is ever resident: the markers alone are used.
+    pub(crate) const NOTHING: Limits = Limits { entries: 0, weight: 0, max_entry: 0 };
+}
+
+/// The table. See the module.
+pub(crate) struct L1 {
+    map: HashMap<Name, Arc<Entry>, Prehashed>,
+    shards: Box<[CachePadded<Mutex<Shard>>]>,
+    hasher: KeyHasher,
+    tick: Arc<Tick>,
+    limits: Limits,
+    share: Limits,
+    counters: Counters<{ INSERTED + 1 }>,
+}
+
+/// The counter of insertions; the removal causes come before it.
+const INSERTED: usize = RemovalCause::ALL.len();
+
+struct Shard {
+    policy: Policy,
+    markers: Markers,
+}
+
+type Guard<'a> = papaya::LocalGuard<'a>;
+
+impl L1 {
+    /// Below this many entries one shard, since small shards cost hit ratio.
+    const ENTRIES_PER_SHARD: usize = 4096;
+    const MOST_SHARDS: usize = 16;
+
+    pub(crate) fn new(limits: Limits, tick: Arc<Tick>) -> Self {
+        let mut count = (limits.entries / Self::ENTRIES_PER_SHARD).clamp(1, Self::MOST_SHARDS);
+        while count > 1 && limits.weight / (count as u64) < limits.max_entry {
+            count /= 2;
+        }
+        let count = 1 << count.ilog2();
+        let shard = || CachePadded::new(Mutex::new(Shard { policy: Policy::new(), markers: Markers::new() }));
+        let share = Limits { entries: limits.entries / count, weight: limits.weight / count as u64, ..limits };
+        Self {
+            map: HashMap::builder().hasher(Prehashed::default()).build(),
+            shards: (0..count).map(|_| shard()).collect(),
+            hasher: KeyHasher::new(),
+            tick,
+            limits,
+            share,
+            counters: Counters::new(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        self.tick.millis()
+    }
+
+    #[inline]
+    fn name<'a>(&self, key: &'a str) -> NameRef<'a> {
+        NameRef { hash: self.hasher.hash(key), key }
+    }
+
+    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
+        self.shards[(hash >> 48) as usize & (self.shards.len() - 1)].lock()
+    }
+
+    /// Runs `read` on the fresh entry of `key` and records the hit.
+    ///
+    /// # Cost
+    /// One hash, one pin, one probe, one key compare, one look at the tick. No lock, no allocation; the entry's frequency
+    /// is written until it saturates.
+    #[inline]
+    pub(crate) fn hit<R>(&self, key: &str, read: impl FnOnce(&Entry) -> R) -> Option<R> {
+        let guard = self.map.guard();
+        let entry = self.map.get(&self.name(key), &guard)?;
+        if !entry.is_fresh(self.tick.millis()) {
+            return None;
+        }
+        entry.touch();
+        Some(read(entry))
+    }
+
+    /// Runs `read` on the entry of `key`, fresh or stale, and records nothing.
+    #[inline]
+    pub(crate) fn look<R>(&self, key: &str, read: impl FnOnce(&Entry) -> R) -> Option<R> {
+        let guard = self.map.guard();
+        let entry = self.map.get(&self.name(key), &guard)?;
+        if entry.is_dead(self.tick.millis()) { None } else { Some(read(entry)) }
+    }
+
+    /// Why `key` has no fresh entry, as far as is remembered.
+    pub(crate) fn absence(&self, key: &str) -> Absence {
+        let name = self.name(key);
+        let guard = self.map.guard();
+        if self.map.get(&name, &guard).is_some() {
+            Absence::Expired
+        } else if self.shard(name.hash).policy.was_evicted(name.hash) {
+            Absence::Evicted
+        } else {
+            Absence::Unknown
+        }
+    }
+
+    /// Makes `content` resident under `key`, whatever is there. Loads of the key that run lose the permission to fill.
+    pub(crate) fn insert(&self, key: &str, content: Content) {
+        let guard = self.map.guard();
+        let name = self.name(key);
+        let mut shard = self.shard(name.hash);
+        shard.markers.kill(name.hash, key);
+        self.place(&mut shard, &guard, name, content);
+    }
+
+    /// Places a loading marker for `key`, or joins the one that is there.
+    pub(crate) fn mark(&self, key: &str) -> Token {
+        let name = self.name(key);
+        self.shard(name.hash).markers.mark(name.hash, key)
+    }
+
+    /// Gives up a hold on a marker.
+    pub(crate) fn release(&self, key: &str, token: Token) {
+        let name = self.name(key);
+        self.shard(name.hash).markers.release(name.hash, token);
+    }
+
+    /// Whether no kill has come since the marker was placed.
+    pub(crate) fn holds(&self, key: &str, token: Token) -> bool {
+        let name = self.name(key);
+        self.shard(name.hash).markers.holds(name.hash, token)
+    }
+
+    /// Makes `content` resident if the marker is still there (L2). The marker stays.
+    pub(crate) fn fill(&self, key: &str, token: Token, content: Content) -> bool {
+        let guard = self.map.guard();
+        let name = self.name(key);
+        let mut shard = self.shard(name.hash);
+        let holds = shard.markers.holds(name.hash, token);
+        if holds {
+            self.place(&mut shard, &guard, name, content);
+        }
+        holds
+    }
+
+    /// Keeps a stale value as a stand-in until `retry_at`: the one that is resident, else `content` if the marker is there.
+    pub(crate) fn delay_retry(&self, key: &str, token: Token, content: Content, retry_at: u64) {
+        if self.look(key, |entry| entry.set_retry_at(retry_at)).is_none() && self.fill(key, token, content) {
+            self.look(key, |entry| entry.set_retry_at(retry_at));
+        }
+    }
+
+    /// Removes the entry of `key` and its marker.
+    pub(crate) fn kill(&self, key: &str, cause: RemovalCause) -> bool {
+        let guard = self.map.guard();
+        let name = self.name(key);
+        let mut shard = self.shard(name.hash);
+        shard.markers.kill(name.hash, key);
+        match self.map.get(&name, &guard) {
+            Some(entry) => self.remove(&mut shard, &guard, entry, cause),
+            None => false,
+        }
+    }
+
+    /// Removes every entry and marker whose key `doomed` names. Walks all of them, a shard at a time.
+    pub(crate) fn kill_where(&self, cause: RemovalCause, mut doomed: impl FnMut(&str) -> bool) {
+        for shard in &self.shards {
+            let guard = self.map.guard();
+            let mut shard = shard.lock();
+            shard.markers.kill_where(&mut doomed);
+            let matching: Vec<_> = shard.policy.entries().filter(|entry| doomed(entry.name().key())).cloned().collect();
+            for entry in &matching {
+                self.remove(&mut shard, &guard, entry, cause);
+            }
+            drop(shard);
+        }
+    }
+
+    /// Charges the entry of `key` for a memo that was decoded since.
+    pub(crate) fn recharge(&self, key: &str) {
+        let guard = self.map.guard();
+        let name = self.name(key);
+        let mut shard = self.shard(name.hash);
+        if let Some(entry) = self.map.get(&name, &guard)
+            && entry.charged() != entry.weight()
+        {
+            shard.policy.recharge(entry);
+            self.make_room(&mut shard, &guard, 0, 0);
+        }
+    }
+
+    /// Reclaims dead entries among the next `most` of every shard, and charges decoded memos.
+    pub(crate) fn sweep(&self, most: usize) {
+        for shard in &self.shards {
+            let guard = self.map.guard();
+            let mut shard = shard.lock();
+            let now = self.tick.millis();
+            let (mut dead, mut grown) = (Vec::new(), Vec::new());
+            shard.policy.visit(most, |entry| {
+                if entry.is_dead(now) {
+                    dead.push(entry.clone());
+                } else if entry.charged() != entry.weight() {
+                    grown.push(entry.clone());
+                }
+            });
+            for entry in &dead {
+                self.remove(&mut shard, &guard, entry, RemovalCause::Expired);
+            }
+            for entry in &grown {
+                shard.policy.recharge(entry);
+            }
+            self.make_room(&mut shard, &guard, 0, 0);
+            drop(shard);
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().policy.len()).sum()
+    }
+
+    pub(crate) fn weight(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.lock().policy.weight()).sum()
+    }
+
+    pub(crate) fn inserted(&self) -> u64 {
+        self.counters.sum(INSERTED)
+    }
+
+    pub(crate) fn removed(&self, cause: RemovalCause) -> u64 {
+        self.counters.sum(cause as usize)
+    }
+
+    /// Recounts everything; for tests, when nothing else runs.
+    pub(crate) fn validate(&self) -> Result<(), String> {
+        let guard = self.map.guard();
+        let (mut len, mut markers) = (0, 0);
+        for shard in &self.shards {
+            let shard = shard.lock();
+            shard.policy.validate()?;
+            len += shard.policy.len();
+            markers += shard.markers.len();
+            if shard.policy.len() > self.share.entries || shard.policy.weight() > self.share.weight {
+                return Err(format!("a shard is over its share: {} / {}", shard.policy.len(), shard.policy.weight()));
+            }
+            for entry in shard.policy.entries() {
+                let name = NameRef { hash: entry.name().hash(), key: entry.name().key() };
+                match self.map.get(&name, &guard) {
+                    Some(found) if Arc::ptr_eq(found, entry) => {}
+                    _ => return Err(format!("the map does not hold the entry of {:?}", name.key)),
+                }
+            }
+        }
+        let removed: u64 = RemovalCause::ALL.iter().map(|cause| self.removed(*cause)).sum();
+        if self.map.pin().len() != len {
+            return Err(format!("the map holds {}, the shards {len}", self.map.pin().len()));
+        }
+        if markers != 0 {
+            return Err(format!("{markers} loading markers were left behind"));
+        }
+        if self.inserted() != len as u64 + removed {
+            return Err(format!("inserted {}, resident {len}, removed {removed}", self.inserted()));
+        }
+        Ok(())
+    }
+
+    fn place(&self, shard: &mut Shard, guard: &Guard<'_>, name: NameRef<'_>, content: Content) {
+        let old = self.map.get(&name, guard);
+        let entry = Arc::new(Entry::new(Name::new(name.hash, name.key), content));
+        self.counters.count(INSERTED);
+        let weight = u64::from(entry.charged());
+        if weight > self.limits.max_entry || entry.is_dead(self.tick.millis()) {
+            if let Some(old) = old {
+                self.remove(shard, guard, old, RemovalCause::Replaced);
+            }
+            let dead = weight <= self.limits.max_entry;
+            self.counters.count(if dead { RemovalCause::Expired } else { RemovalCause::Rejected } as usize);
+            return;
+        }
+        match old {
+            Some(old) => {
+                shard.policy.replace(old, entry.clone());
+                self.counters.count(RemovalCause::Replaced as usize);
+                self.map.insert(entry.name().clone(), entry, guard);
+                self.make_room(shard, guard, 0, 0);
+            }
+            None => {
+                self.make_room(shard, guard, 1, weight);
+                shard.policy.insert(entry.clone());
+                self.map.insert(entry.name().clone(), entry, guard);
+            }
+        }
+    }
+
+    fn make_room(&self, shard: &mut Shard, guard: &Guard<'_>, entries: usize, weight: u64) {
+        while shard.policy.len() + entries > self.share.entries || shard.policy.weight() + weight > self.share.weight {
+            let Some(victim) = shard.policy.victim() else { break };
+            let dead = victim.is_dead(self.tick.millis());
+            self.remove(shard, guard, &victim, if dead { RemovalCause::Expired } else { RemovalCause::Evicted });
+        }
+    }
+
+    fn remove(&self, shard: &mut Shard, guard: &Guard<'_>, entry: &Entry, cause: RemovalCause) -> bool {
+        let removed = shard.policy.remove(entry).is_some();
+        if removed {
+            self.map.remove(&NameRef { hash: entry.name().hash(), key: entry.name().key() }, guard);
+            self.counters.count(cause as usize);
+        }
+        removed
+    }
+}
+
+/// What is known of a key that is not fresh in L1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Absence {
+    Unknown,
+    Expired,
+    Evicted,
+}
