@@ -1,16 +1,31 @@
 //! Tiers below L1: the traits a tier implements, and the tiers that come with the crate.
 
+mod config;
+mod l1_cache;
+mod memory;
+#[cfg(feature = "quick-cache")]
+mod quick_cache;
+#[cfg(feature = "redis")]
+pub(crate) mod redis;
+pub(crate) mod shield;
+
+pub use config::{CacheTier, TierConfig};
+pub use l1_cache::{L1Builder, L1Cache};
+pub use memory::{MemoryTier, Operation};
+#[cfg(feature = "quick-cache")]
+pub use quick_cache::QuickCacheBackend;
+#[cfg(feature = "redis")]
+pub(crate) use redis::{DEFAULT_NAMESPACE, Wiring};
+#[cfg(feature = "redis")]
+pub use redis::{L2Cache, RedisOptions, RedisStreams};
+
 use std::any::Any;
-use std::future::Future;
-use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
-
-/// A boxed future; the same type as `futures::future::BoxFuture`.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+pub(crate) use crate::runtime::BoxFuture;
 
 /// A store of opaque bytes under string keys, each with a time to live.
 ///
@@ -50,5 +65,6 @@ pub trait CacheBackend: Any + Send + Sync {
 /// A tier that knows how long its values have left.
 pub trait L2CacheBackend: CacheBackend {
     /// The bytes stored under `key` and their remaining time to live; `None` for the time where the tier cannot tell.
+    #[expect(clippy::type_complexity, reason = "the type says it all once, and users implement it as it stands")]
     fn get_with_ttl<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<(Bytes, Option<Duration>)>>>;
 }

@@ -1,0 +1,235 @@
+//! What stands between the engine and a tier: the deadline of a request, and a place to run for foreign code.
+//!
+//! A tier of the crate's own drives itself on the engine's background thread. A foreign tier may expect a tokio runtime
+//! around its futures; the shield enters the engine's own while it polls them, unless the caller brings one.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{BoxFuture, L2CacheBackend, TierConfig};
+use crate::clock::Clock;
+use crate::counter::Counters;
+use crate::error::{Error, Kind, Result};
+use crate::stats::{TierHealth, TierStats};
+
+const HITS: usize = 0;
+const MISSES: usize = 1;
+const ERRORS: usize = 2;
+const SKIPPED: usize = 3;
+
+/// What a tier answered to one lookup, as its counters see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Hit,
+    Miss,
+    Error,
+    Skipped,
+}
+
+/// A lower tier as the engine sees it.
+pub(crate) struct Tier {
+    backend: Arc<dyn L2CacheBackend>,
+    config: TierConfig,
+    foreign: bool,
+    clock: Arc<dyn Clock>,
+    context: tokio::runtime::Handle,
+    counters: Counters<4>,
+}
+
+impl Tier {
+    pub(crate) fn new(
+        backend: Arc<dyn L2CacheBackend>,
+        config: TierConfig,
+        foreign: bool,
+        clock: Arc<dyn Clock>,
+        context: tokio::runtime::Handle,
+    ) -> Self {
+        Self { backend, config, foreign, clock, context, counters: Counters::new() }
+    }
+
+    pub(crate) fn level(&self) -> usize {
+        self.config.tier_level
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.backend.name()
+    }
+
+    /// The tier as Redis, if it is.
+    #[cfg(feature = "redis")]
+    pub(crate) fn redis(&self) -> Option<&super::L2Cache> {
+        let any: &dyn std::any::Any = &*self.backend;
+        any.downcast_ref()
+    }
+
+    /// Whether this hit is one of those that are copied upwards.
+    pub(crate) fn promotes(&self) -> bool {
+        let n = self.config.promotion_frequency;
+        self.config.promotion_enabled && (n == 1 || fastrand::usize(..n) == 0)
+    }
+
+    /// How long this tier keeps what was given `ttl`.
+    pub(crate) fn scaled(&self, ttl: Duration) -> Duration {
+        scale(ttl, self.config.ttl_scale)
+    }
+
+    pub(crate) fn count(&self, answer: Answer) {
+        self.counters.count(match answer {
+            Answer::Hit => HITS,
+            Answer::Miss => MISSES,
+            Answer::Error => ERRORS,
+            Answer::Skipped => SKIPPED,
+        });
+    }
+
+    /// The bytes under `key` and their remaining time. The caller counts the answer.
+    pub(crate) async fn get(&self, key: &str, until: Duration) -> Result<Option<(Bytes, Option<Duration>)>> {
+        self.within(until, self.backend.get_with_ttl(key)).await
+    }
+
+    pub(crate) async fn set(&self, key: &str, bytes: Bytes, ttl: Duration, until: Duration) -> Result<()> {
+        self.within(until, self.backend.set_with_ttl(key, bytes, ttl)).await
+    }
+
+    pub(crate) async fn remove(&self, key: &str, until: Duration) -> Result<()> {
+        self.within(until, self.backend.remove(key)).await
+    }
+
+    /// Removes by pattern. A scan of a large tier takes as long as it takes: no deadline but the tier's own.
+    pub(crate) async fn remove_pattern(&self, pattern: &str) -> Result<()> {
+        self.within(Duration::MAX, self.backend.remove_pattern(pattern)).await
+    }
+
+    pub(crate) async fn health(&self, until: Duration) -> TierHealth {
+        let answer = self.within(until, async { Ok(self.backend.health_check().await) }).await;
+        let problem = match answer {
+            Ok(true) => None,
+            Ok(false) => Some(self.complaint()),
+            Err(error) => Some(error.to_string()),
+        };
+        TierHealth { tier_level: self.level(), backend_name: self.name().to_owned(), problem }
+    }
+
+    fn complaint(&self) -> String {
+        #[cfg(feature = "redis")]
+        if let Some(reason) = self.redis().and_then(|redis| redis.problem()) {
+            return reason.to_string();
+        }
+        "it says that it cannot serve".to_owned()
+    }
+
+    pub(crate) fn stats(&self) -> TierStats {
+        TierStats {
+            tier_level: self.level(),
+            backend_name: self.name().to_owned(),
+            hits: self.counters.sum(HITS),
+            misses: self.counters.sum(MISSES),
+            errors: self.counters.sum(ERRORS),
+            skipped: self.counters.sum(SKIPPED),
+        }
+    }
+
+    async fn within<T>(&self, until: Duration, operation: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        let operation = InContext { operation: pin!(operation), context: self.foreign.then_some(&self.context) };
+        match timeout(&*self.clock, until, operation).await {
+            Some(Ok(answer)) => Ok(answer),
+            Some(Err(error)) if error.is_tier() || error.is_unsupported() || error.is_too_large() => Err(error),
+            // Whatever a foreign tier fails with, it is the tier that failed.
+            Some(Err(error)) => {
+                Err(Error::with_source(Kind::TIER, format!("tier `{}` failed", self.name()), error.into()))
+            }
+            None => Err(Error::new(
+                Kind::TIER.and(Kind::TIMEOUT),
+                format!("tier `{}` did not answer within its deadline", self.name()),
+            )),
+        }
+    }
+}
+
+impl std::fmt::Debug for Tier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tier").field("name", &self.name()).field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// `ttl` times `scale`; what does not fit is the longest time there is.
+pub(crate) fn scale(ttl: Duration, scale: f64) -> Duration {
+    if scale == 1.0 {
+        return ttl;
+    }
+    Duration::try_from_secs_f64(ttl.as_secs_f64() * scale).unwrap_or(Duration::MAX)
+}
+
+/// The output of `future`, or `None` once `clock` has reached `until`. A future that is ready at once needs no timer.
+pub(crate) async fn timeout<F: Future>(clock: &dyn Clock, until: Duration, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut timer: Option<BoxFuture<'static, ()>> = None;
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        if until == Duration::MAX {
+            return Poll::Pending;
+        }
+        timer.get_or_insert_with(|| clock.sleep_until(until)).as_mut().poll(cx).map(|()| None)
+    })
+    .await
+}
+
+/// A future polled inside a tokio runtime's context where there is none.
+struct InContext<'a, F> {
+    operation: Pin<&'a mut F>,
+    context: Option<&'a tokio::runtime::Handle>,
+}
+
+impl<F: Future> Future for InContext<'_, F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let _entered = match self.context {
+            Some(context) if tokio::runtime::Handle::try_current().is_err() => Some(context.enter()),
+            _ => None,
+        };
+        self.operation.as_mut().poll(cx)
+    }
+}
+
+/// A tier that cannot tell remaining times, as one that answers "unknown".
+pub(crate) struct WithoutTtl(pub(crate) Arc<dyn super::CacheBackend>);
+
+impl super::CacheBackend for WithoutTtl {
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Bytes>>> {
+        self.0.get(key)
+    }
+
+    fn set_with_ttl<'a>(&'a self, key: &'a str, value: Bytes, ttl: Duration) -> BoxFuture<'a, Result<()>> {
+        self.0.set_with_ttl(key, value, ttl)
+    }
+
+    fn remove<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<()>> {
+        self.0.remove(key)
+    }
+
+    fn remove_pattern<'a>(&'a self, pattern: &'a str) -> BoxFuture<'a, Result<()>> {
+        self.0.remove_pattern(pattern)
+    }
+
+    fn health_check(&self) -> BoxFuture<'_, bool> {
+        self.0.health_check()
+    }
+
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+}
+
+impl L2CacheBackend for WithoutTtl {
+    fn get_with_ttl<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<(Bytes, Option<Duration>)>>> {
+        Box::pin(async move { Ok(self.0.get(key).await?.map(|bytes| (bytes, None))) })
+    }
+}
