@@ -1,0 +1,134 @@
+//! Reads.
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+use super::CacheManager;
+use crate::error::Result;
+use crate::manager::{Found, Lookup};
+use crate::options::EntryOptions;
+use crate::park;
+use crate::value::{Value, ValueRef};
+
+/// Reads.
+impl CacheManager {
+    /// The value of `key`: from L1, else from the first tier below that has it, and then L1 has it too.
+    ///
+    /// # Cost
+    /// A hit in L1 is one hash, one probe, one key compare and one reference count: no allocation, no lock, no clock, no
+    /// runtime. Callers that miss L1 for the same key at the same time ask the tiers once.
+    ///
+    /// # Errors
+    /// A miss is `Ok(None)`. [`is_tier`](crate::Error::is_tier) only if no tier had the value and one could not be asked;
+    /// [`is_key`](crate::Error::is_key) for an empty key or one above 64 KiB.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing: whoever waits for the same key goes on.
+    pub async fn get(&self, key: &str) -> Result<Option<Value>> {
+        match self.hit(key, &EntryOptions::new()) {
+            Some(value) => Ok(value),
+            None => Box::pin(self.read(key)).await,
+        }
+    }
+
+    /// The fresh value in L1 that these options take; counted as a request if there is one.
+    #[inline]
+    pub(crate) fn hit(&self, key: &str, options: &EntryOptions) -> Option<Option<Value>> {
+        if !self.takes_any_hit(options) {
+            return None;
+        }
+        self.0.with_key(key, |key| self.0.core.hit(key))
+    }
+
+    #[inline]
+    pub(super) fn takes_any_hit(&self, options: &EntryOptions) -> bool {
+        options.takes_any_hit() && self.0.defaults.takes_any_hit()
+    }
+
+    /// The rest of [`get`](CacheManager::get), past L1.
+    pub(crate) async fn read(&self, key: &str) -> Result<Option<Value>> {
+        Ok(self.find(key).await?.and_then(|found| found.value))
+    }
+
+    async fn find(&self, key: &str) -> Result<Option<Found>> {
+        let settings = self.0.settings(EntryOptions::new());
+        self.0.core.read(&self.0.key(key), &settings).await
+    }
+
+    /// The value of `key`, decoded as `T`.
+    ///
+    /// # Errors
+    /// As [`get`](CacheManager::get), and [`is_codec`](crate::Error::is_codec) if the value does not decode as `T`.
+    pub async fn get_typed<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
+        self.get(key).await?.map(|value| value.decode()).transpose()
+    }
+
+    /// The value of `key`, decoded at most once for as long as it is resident: one slot, the first type that asks has it,
+    /// others decode each time.
+    ///
+    /// # Cost
+    /// A hit is a hit of [`get`](CacheManager::get) and one more reference count. The decoded value is charged to L1 with
+    /// the encoded length.
+    ///
+    /// # Errors
+    /// As [`get_typed`](CacheManager::get_typed).
+    pub async fn get_shared<T: DeserializeOwned + Send + Sync + 'static>(&self, key: &str) -> Result<Option<Arc<T>>> {
+        self.get(key).await?.map(|value| self.shared(key, &value)).transpose()
+    }
+
+    /// `value` decoded and shared; L1 is charged for what was decoded now.
+    pub(crate) fn shared<T: DeserializeOwned + Send + Sync + 'static>(
+        &self,
+        key: &str,
+        value: &Value,
+    ) -> Result<Arc<T>> {
+        let decoded_before = value.has_memo();
+        let shared = value.shared()?;
+        if !decoded_before {
+            self.0.with_key(key, |key| self.0.core.recharge(key));
+        }
+        Ok(shared)
+    }
+
+    /// The fresh value of `key` in L1: a plain function, no recency recorded, no request in the statistics.
+    #[must_use]
+    pub fn peek(&self, key: &str) -> Option<Value> {
+        self.0.with_key(key, |key| self.0.core.peek(key))
+    }
+
+    /// Runs `call` on the fresh value of `key` in L1, borrowed: no reference count is touched. No request in the
+    /// statistics; `None` without a hit.
+    ///
+    /// The closure must not block: while it runs, nothing that was removed from L1 anywhere can be reclaimed. It may come
+    /// back here; a call that would wait returns [`is_would_deadlock`](crate::Error::is_would_deadlock).
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = tercel::CacheManager::default().into_blocking();
+    /// cache.set_with_strategy("greeting", "hello", std::time::Duration::from_secs(60))?;
+    /// let length = cache.with_cached("greeting", |value| value.decode_borrowed::<&str>().map(str::len));
+    /// assert_eq!(length.transpose()?, Some(5));
+    /// # Ok::<(), tercel::Error>(())
+    /// ```
+    pub fn with_cached<R>(&self, key: &str, call: impl FnOnce(&ValueRef<'_>) -> R) -> Option<R> {
+        self.0.with_key(key, |key| {
+            self.0.core.borrow(key, |value| {
+                let _pinned = park::enter_pinned();
+                call(&ValueRef::new(value))
+            })
+        })
+    }
+
+    /// What the cache knows of `key`: the value with its tier and age, stale ones too; that the source has none; or why
+    /// nothing is known.
+    ///
+    /// # Errors
+    /// [`is_key`](crate::Error::is_key), [`is_closed`](crate::Error::is_closed). A tier that fails is a
+    /// [`MissReason`](crate::MissReason).
+    pub async fn lookup(&self, key: &str) -> Result<Lookup> {
+        let settings = self.0.settings(EntryOptions::new());
+        let key = self.0.key(key);
+        Box::pin(self.0.core.lookup(&key, &settings)).await
+    }
+}

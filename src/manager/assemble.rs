@@ -1,0 +1,227 @@
+//! Putting an engine together from its parts, and refusing parts that do not fit.
+
+use std::any::Any;
+use std::sync::{Arc, Weak};
+
+use super::repair::{Repairs, repair};
+use super::upkeep::tick;
+use super::{Core, Deadlines};
+use crate::bus::{Bus, Change, InvalidationConfig, Receiver};
+use crate::clock::{Clock, SystemClock};
+use crate::counter::Counters;
+use crate::error::{Error, Result};
+use crate::flight::Flights;
+use crate::l1::{L1, Limits};
+use crate::runtime::{Runtime, Spawn};
+use crate::stream::StreamingBackend;
+use crate::sync::atomic::AtomicBool;
+use crate::tier::L1Cache;
+use crate::tier::shield::Tier;
+use crate::tier::{CacheTier, L2CacheBackend, MemoryTier};
+#[cfg(feature = "redis")]
+use crate::tier::{L2Cache, RedisOptions, RedisStreams, Wiring};
+
+/// What an engine is made from.
+#[derive(Default)]
+pub(crate) struct Parts {
+    /// Tier 1, where it is L1, and the scale of its times.
+    pub(crate) l1: Option<(Arc<L1Cache>, f64)>,
+    /// The other tiers in order; a foreign tier 1 is the first of them.
+    pub(crate) tiers: Vec<CacheTier>,
+    pub(crate) streams: Option<Arc<dyn StreamingBackend>>,
+    /// The server for streams, where no backend was given.
+    #[cfg(feature = "redis")]
+    pub(crate) stream_server: Option<RedisOptions>,
+    /// The server that the bus goes over.
+    #[cfg(feature = "redis")]
+    pub(crate) bus: Option<RedisOptions>,
+    pub(crate) invalidation: Option<InvalidationConfig>,
+    pub(crate) namespace: Option<String>,
+    pub(crate) deadlines: Option<Deadlines>,
+    pub(crate) load_budget: Option<usize>,
+    pub(crate) clock: Option<Arc<dyn Clock>>,
+}
+
+/// A tier as one of ours, where it is.
+fn as_ours<T: Any>(backend: &Arc<dyn L2CacheBackend>) -> Option<&T> {
+    let any: &dyn Any = &**backend;
+    any.downcast_ref::<T>()
+}
+
+fn is_foreign(backend: &Arc<dyn L2CacheBackend>) -> bool {
+    let ours = as_ours::<MemoryTier>(backend).is_some();
+    #[cfg(feature = "redis")]
+    let ours = ours || as_ours::<L2Cache>(backend).is_some();
+    #[cfg(feature = "quick-cache")]
+    let ours = ours || as_ours::<crate::tier::QuickCacheBackend>(backend).is_some();
+    !ours
+}
+
+impl Parts {
+    /// Tiers as given by level: tier 1 is taken out of them if it is an `L1Cache`.
+    ///
+    /// # Errors
+    /// `is_config` for tiers that are unsorted, twice at one level, or an `L1Cache` anywhere but at level 1.
+    pub(crate) fn with_tiers(tiers: Vec<CacheTier>) -> Result<Self> {
+        check_levels(&tiers)?;
+        Ok(Self { tiers, ..Self::default() })
+    }
+
+    fn check(&self) -> Result<()> {
+        check_levels(&self.tiers)?;
+        if let Some(misplaced) = self.tiers.iter().find(|tier| as_ours::<L1Cache>(&tier.backend).is_some()) {
+            let level = misplaced.config.tier_level;
+            return Err(Error::config(format!(
+                "tier {level} is an L1Cache: an L1Cache can only be given as such at level 1"
+            )));
+        }
+        if self.l1.is_some() && self.tiers.first().is_some_and(|tier| tier.config.tier_level == 1) {
+            return Err(Error::config("there are two tiers of level 1: the L1 of its own, and one that was given"));
+        }
+        if let Some(namespace) = &self.namespace
+            && (namespace.is_empty() || namespace.contains(['{', '}']))
+        {
+            return Err(Error::config(format!("cluster_namespace `{namespace}` must have a character and no braces")));
+        }
+        let Deadlines { soft, hard } = self.deadlines.unwrap_or_default();
+        if hard.is_zero() || soft > hard {
+            return Err(Error::config(format!(
+                "tier_deadline: soft {soft:?} is longer than hard {hard:?}, or hard is zero"
+            )));
+        }
+        if self.load_budget == Some(0) {
+            return Err(Error::config("load_budget is 0: no closure could ever run"));
+        }
+        Ok(())
+    }
+
+    /// Starts the engine.
+    ///
+    /// # Errors
+    /// `is_config`, naming the setting.
+    pub(crate) fn assemble(self) -> Result<Arc<Core>> {
+        self.check()?;
+        let io = Runtime::start()?;
+        let foreign = self.tiers.iter().any(|tier| is_foreign(&tier.backend));
+        let worker = if foreign { Some(Runtime::start_worker()?) } else { None };
+        let clock = self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock::new(io.handle().clone())));
+        let l1 = match &self.l1 {
+            Some((cache, _)) => cache.attach(clock.tick())?,
+            None => Arc::new(L1::new(Limits::NOTHING, clock.tick())),
+        };
+        #[cfg(feature = "redis")]
+        let wiring = self.bus.as_ref().map(|options| Wiring::new(options, io.spawner())).transpose()?;
+        let tiers = self.connect(&io, worker.as_ref(), &clock)?;
+        let streams = self.streams(&io)?;
+        let core = Arc::new_cyclic(|weak: &Weak<Core>| {
+            #[cfg(feature = "redis")]
+            let bus = wiring.zip(self.invalidation.clone()).map(|(wiring, config)| {
+                let ear = Arc::new(Ear(weak.clone()));
+                Arc::new(crate::bus::RedisBus::start(wiring, config, ear)) as Arc<dyn Bus>
+            });
+            #[cfg(not(feature = "redis"))]
+            let (bus, _): (Option<Arc<dyn Bus>>, _) = (None, weak);
+            Core {
+                hot: self.l1.is_some(),
+                l1_scale: self.l1.as_ref().map_or(1.0, |(_, scale)| *scale),
+                l1,
+                tiers,
+                loads: Flights::new(),
+                lone: Flights::new(),
+                reads: Flights::new(),
+                lanes: Flights::new(),
+                repairs: Arc::new(Repairs::default()),
+                bus,
+                announces_every_write: self.invalidation.as_ref().is_some_and(|config| config.auto_broadcast_on_write),
+                streams,
+                load_budget: self.load_budget.map(tokio::sync::Semaphore::new),
+                deadlines: self.deadlines.unwrap_or_default(),
+                clock: clock.clone(),
+                tasks: worker.as_ref().unwrap_or(&io).spawner(),
+                io,
+                worker,
+                counters: Counters::new(),
+                closed: AtomicBool::new(false),
+            }
+        });
+        core.io.spawn(Box::pin(tick(Arc::downgrade(&core), clock)));
+        core.tasks.spawn(Box::pin(repair(Arc::downgrade(&core))));
+        Ok(core)
+    }
+
+    fn connect(&self, io: &Arc<Runtime>, worker: Option<&Arc<Runtime>>, clock: &Arc<dyn Clock>) -> Result<Box<[Tier]>> {
+        let tier = |tier: &CacheTier| {
+            #[cfg(feature = "redis")]
+            if let Some(redis) = as_ours::<L2Cache>(&tier.backend) {
+                redis.attach(io, self.namespace.as_deref().unwrap_or(crate::tier::DEFAULT_NAMESPACE))?;
+            }
+            let context = worker.unwrap_or(io).handle().clone();
+            let foreign = is_foreign(&tier.backend);
+            Ok(Tier::new(tier.backend.clone(), tier.config.clone(), foreign, clock.clone(), context))
+        };
+        self.tiers.iter().map(tier).collect()
+    }
+
+    #[cfg(feature = "redis")]
+    fn streams(&self, io: &Arc<Runtime>) -> Result<Option<Arc<dyn StreamingBackend>>> {
+        match (&self.streams, &self.stream_server) {
+            (Some(streams), _) => Ok(Some(streams.clone())),
+            (None, Some(server)) => {
+                let streams = RedisStreams::with_options(server.clone())?;
+                streams.attach(io)?;
+                Ok(Some(Arc::new(streams)))
+            }
+            (None, None) => Ok(None),
+        }
+    }
+
+    #[cfg(not(feature = "redis"))]
+    #[expect(clippy::unnecessary_wraps, reason = "the other build can fail")]
+    fn streams(&self, _: &Arc<Runtime>) -> Result<Option<Arc<dyn StreamingBackend>>> {
+        Ok(self.streams.clone())
+    }
+}
+
+fn check_levels(tiers: &[CacheTier]) -> Result<()> {
+    for tier in tiers {
+        tier.config.check()?;
+    }
+    for pair in tiers.windows(2) {
+        let (upper, lower) = (pair[0].config.tier_level, pair[1].config.tier_level);
+        if upper == lower {
+            return Err(Error::config(format!("two tiers have level {upper}: each tier needs a level of its own")));
+        }
+        if upper > lower {
+            return Err(Error::config(format!(
+                "tier {lower} comes after tier {upper}: give the tiers from fast to slow"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Takes tier 1 out of `tiers` if it is an `L1Cache`.
+pub(crate) fn take_l1(tiers: &mut Vec<CacheTier>) -> Option<(Arc<L1Cache>, f64)> {
+    let first = tiers.first()?;
+    let any: Arc<dyn Any + Send + Sync> = first.backend.clone();
+    let cache = any.downcast::<L1Cache>().ok().filter(|_| first.config.tier_level == 1)?;
+    let scale = tiers.remove(0).config.ttl_scale;
+    Some((cache, scale))
+}
+
+/// What other instances say: it touches L1 and the flights, never a tier.
+struct Ear(Weak<Core>);
+
+impl Receiver for Ear {
+    fn apply(&self, change: &Change) {
+        if let Some(core) = self.0.upgrade() {
+            core.hear(change);
+        }
+    }
+
+    fn gap(&self) {
+        if let Some(core) = self.0.upgrade() {
+            core.hear(&Change::Clear);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! An invalidation: out of L1, out of every tier, and the word to the other instances.
+
+use std::sync::Arc;
+
+use super::write::{Untaken, settle, shown};
+use super::{Core, LONGEST_KEY};
+use crate::bus::Change;
+use crate::error::{Error, Kind, Result};
+use crate::glob;
+use crate::stats::RemovalCause;
+
+impl Core {
+    /// Removes `key` everywhere. Once this is `Ok`, no reader of this process gets an older value.
+    pub(crate) async fn invalidate(self: &Arc<Self>, key: &str) -> Result<()> {
+        self.admit(key)?;
+        self.kill(key);
+        if self.tiers.is_empty() && self.bus.is_none() {
+            return Ok(());
+        }
+        let (core, key) = (self.clone(), Arc::<str>::from(key));
+        self.to_the_end(async move { core.invalidate_through(&key).await }).await?
+    }
+
+    async fn invalidate_through(&self, key: &str) -> Result<()> {
+        let _lane = self.lane(key).await;
+        self.kill(key);
+        let mut untaken = self.remove_below(key).await;
+        // Whatever was read while the tiers still had the old value goes (E4).
+        self.kill(key);
+        if let Some(failed) = self.announce(Change::Remove(vec![key.to_owned()])).await {
+            untaken.push(failed);
+        }
+        settle(&format!("the invalidation of `{}`", shown(key)), untaken)
+    }
+
+    async fn remove_below(&self, key: &str) -> Vec<Untaken> {
+        let until = self.now().saturating_add(self.deadlines.hard);
+        let mut untaken = Vec::new();
+        for (index, tier) in self.tiers.iter().enumerate() {
+            match tier.remove(key, until).await {
+                Ok(()) => self.repairs.settled(index, key),
+                Err(error) => {
+                    self.repairs.owe(index, key);
+                    untaken.push(Untaken { by: format!("tier `{}`", tier.name()), error });
+                }
+            }
+        }
+        untaken
+    }
+
+    /// Removes every key that `pattern` matches, everywhere.
+    pub(crate) async fn invalidate_pattern(self: &Arc<Self>, pattern: &str) -> Result<()> {
+        self.admit_any()?;
+        if pattern.is_empty() || pattern.len() > LONGEST_KEY {
+            return Err(Error::new(Kind::KEY, format!("a pattern has 1 byte to 64 KiB, this has {}", pattern.len())));
+        }
+        self.kill_pattern(pattern);
+        if self.tiers.is_empty() && self.bus.is_none() {
+            return Ok(());
+        }
+        let (core, pattern) = (self.clone(), pattern.to_owned());
+        self.to_the_end(async move { core.invalidate_pattern_through(pattern).await }).await?
+    }
+
+    async fn invalidate_pattern_through(&self, pattern: String) -> Result<()> {
+        self.drain_lanes(&pattern).await;
+        self.kill_pattern(&pattern);
+        let mut untaken = Vec::new();
+        for (index, tier) in self.tiers.iter().enumerate() {
+            if let Err(error) = tier.remove_pattern(&pattern).await {
+                if !error.is_unsupported() {
+                    self.repairs.owe_pattern(index, &pattern);
+                }
+                untaken.push(Untaken { by: format!("tier `{}`", tier.name()), error });
+            }
+        }
+        self.kill_pattern(&pattern);
+        let what = format!("the invalidation of the pattern `{}`", shown(&pattern));
+        if let Some(failed) = self.announce(Change::Pattern(pattern)).await {
+            untaken.push(failed);
+        }
+        settle(&what, untaken)
+    }
+
+    /// Waits for the writes of matching keys that are under way: they may have passed their look at the marker. Those that
+    /// come after find it gone.
+    async fn drain_lanes(&self, pattern: &str) {
+        for key in self.lanes.keys_where(|key| glob::matches(pattern.as_bytes(), key.as_bytes())) {
+            drop(self.lane(&key).await);
+        }
+    }
+
+    /// Out of L1, with every permission to store it; and nobody joins a flight of it any more.
+    pub(super) fn kill(&self, key: &str) {
+        self.l1.kill(key, RemovalCause::Invalidated);
+        self.unlink(key);
+    }
+
+    fn kill_pattern(&self, pattern: &str) {
+        let doomed = |key: &str| glob::matches(pattern.as_bytes(), key.as_bytes());
+        self.kill_where(doomed);
+    }
+
+    pub(super) fn kill_where(&self, doomed: impl Fn(&str) -> bool) {
+        self.l1.kill_where(RemovalCause::Invalidated, &doomed);
+        self.loads.unlink_where(&doomed);
+        self.lone.unlink_where(&doomed);
+        self.reads.unlink_where(&doomed);
+    }
+
+    /// What another instance says: it touches L1 and the flights, never a tier.
+    pub(super) fn hear(&self, change: &Change) {
+        match change {
+            Change::Remove(keys) | Change::Update(keys) => keys.iter().for_each(|key| self.kill(key)),
+            Change::Pattern(pattern) => self.kill_pattern(pattern),
+            Change::Clear => self.kill_where(|_| true),
+        }
+    }
+}

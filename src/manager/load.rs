@@ -1,0 +1,340 @@
+//! A load: one computation per missing key. Whoever comes first leads; the others follow, and one of them takes over if the
+//! leader goes away.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+
+use super::write::{Write, admit_value, jittered};
+use super::{Core, Count, Found, Mark, THROTTLE};
+use crate::clock::millis;
+use crate::entry::{Content, Times};
+use crate::error::{Error, Kind, Result};
+use crate::flight::{self, Entered, Flights, Followed, Lease};
+use crate::frame::round_grace;
+use crate::options::{Loaded, Settings};
+use crate::tier::shield::timeout;
+
+/// What a load's flight lands.
+pub(super) type LoadOutcome = Result<Found>;
+
+/// What came of a load.
+pub(crate) enum Computed<X> {
+    /// This caller's own closure ran; what it returned beside the value is there unless the source has none.
+    Led(Found, Option<X>),
+    /// It was there, or somebody else's closure ran.
+    Found(Found),
+}
+
+/// What a leader came to.
+enum Verdict<X> {
+    /// It was there after all.
+    Found(Found),
+    /// The closure returned; what it returned beside the value is missing where the source has none.
+    Computed(Loaded, Option<X>),
+    /// The closure failed; the stale value that may stand in.
+    Failed(Option<Found>, Error),
+}
+
+/// A call of `get_or_compute_*`.
+pub(crate) struct Call<'a, W> {
+    pub(crate) key: &'a str,
+    pub(crate) settings: &'a Settings,
+    /// The closure, not yet called.
+    pub(crate) work: Pin<&'a mut W>,
+}
+
+impl Core {
+    /// The value of `key`, computed by `work` if it is nowhere. A value that `accept` refuses is as good as missing.
+    /// Counts the request.
+    pub(crate) async fn load<X, W>(
+        self: &Arc<Self>,
+        key: &str,
+        settings: &Settings,
+        work: W,
+        accept: &mut (impl FnMut(&Found) -> bool + Send),
+    ) -> Result<Computed<X>>
+    where
+        W: Future<Output = Result<(Loaded, X)>>,
+    {
+        self.admit(key)?;
+        let mut work = pin!(work);
+        let mut call = Call { key, settings, work: work.as_mut() };
+        let computed = match self.load_through(&self.loads, &mut call, accept).await {
+            Some(computed) => computed,
+            // The leader can only go on once this thread does.
+            None => {
+                self.count(Count::LoneComputation);
+                self.load_through(&self.lone, &mut call, accept).await.unwrap_or_else(|| {
+                    Err(Error::would_deadlock("the key is being loaded further down this thread's own stack"))
+                })
+            }
+        };
+        self.count(match &computed {
+            Ok(Computed::Found(found)) => self.load_count(found),
+            Ok(Computed::Led(..)) | Err(_) => Count::Miss,
+        });
+        computed
+    }
+
+    fn load_count(&self, found: &Found) -> Count {
+        let now = self.now_millis();
+        match found {
+            Found { level: FLIGHT, value: None, .. } => Count::Absent,
+            found if !found.is_fresh(now) && found.level != FLIGHT => Count::Stale,
+            Found { level: FLIGHT, .. } => Count::FlightHit,
+            found => self.hit_at(found),
+        }
+    }
+
+    /// `None`: waiting here could never end.
+    async fn load_through<X, W>(
+        self: &Arc<Self>,
+        flights: &Flights<LoadOutcome>,
+        call: &mut Call<'_, W>,
+        accept: &mut (impl FnMut(&Found) -> bool + Send),
+    ) -> Option<Result<Computed<X>>>
+    where
+        W: Future<Output = Result<(Loaded, X)>>,
+    {
+        let until = self.now().saturating_add(call.settings.hard_timeout);
+        loop {
+            let lease = match flights.enter(call.key, until) {
+                Entered::Lead(lease) => lease,
+                Entered::Follow(follow) => match self.follow(follow, until, || Err(too_slow())).await {
+                    Followed::Lead(lease) => lease,
+                    Followed::Landed(Ok(found)) => match self.landed(found, call.settings, accept) {
+                        Some(found) => return Some(Ok(Computed::Found(found))),
+                        None => continue,
+                    },
+                    Followed::Landed(Err(error)) => return Some(self.without(call.settings, error)),
+                    Followed::Gone => continue,
+                    Followed::OwnThread => return None,
+                },
+                Entered::Nested => return Some(Err(nested(call.key))),
+            };
+            return Some(self.lead(lease, call, accept).await);
+        }
+    }
+
+    /// Whether a follower takes what its flight landed.
+    fn landed(&self, found: Found, settings: &Settings, accept: &mut impl FnMut(&Found) -> bool) -> Option<Found> {
+        let now = self.now_millis();
+        // What has just been computed is new enough for anyone, also where it may not be stored; a stand-in is not asked
+        // its age either.
+        let old = found.level != FLIGHT && found.is_fresh(now) && !found.suits(settings, now);
+        if old || !accept(&found) { None } else { Some(found) }
+    }
+
+    async fn lead<X, W>(
+        self: &Arc<Self>,
+        lease: Lease<LoadOutcome>,
+        call: &mut Call<'_, W>,
+        accept: &mut (impl FnMut(&Found) -> bool + Send),
+    ) -> Result<Computed<X>>
+    where
+        W: Future<Output = Result<(Loaded, X)>>,
+    {
+        let settings = call.settings;
+        // A load inside another load's closure runs on that one's place in the budget.
+        let inner = flight::is_loading(self.loads.id()) || flight::is_loading(self.lone.id());
+        // Placed before anything is read: what is found may be stored only if nothing newer came meanwhile (E2).
+        let mark = Mark::place(&self.l1, lease.key());
+        match lease.run(self.decide(&lease, inner, call, accept)).await {
+            Verdict::Found(found) => {
+                lease.land(Ok(found.clone()));
+                Ok(Computed::Found(found))
+            }
+            Verdict::Computed(loaded, extra) => self.keep(lease, mark, loaded, extra, settings).await,
+            Verdict::Failed(stand_in, error) => self.fail_safe(lease, mark, stand_in, settings, error),
+        }
+    }
+
+    /// What the leader looks at, in order: L1 again, a stand-in that is not to be retried yet, the tiers, the closure.
+    async fn decide<X, W>(
+        self: &Arc<Self>,
+        lease: &Lease<LoadOutcome>,
+        inner: bool,
+        call: &mut Call<'_, W>,
+        accept: &mut (impl FnMut(&Found) -> bool + Send),
+    ) -> Verdict<X>
+    where
+        W: Future<Output = Result<(Loaded, X)>>,
+    {
+        let settings = call.settings;
+        // Whoever landed between this caller's look at L1 and its lead has left the value there.
+        if let Some(found) = self.resident(call.key, settings).filter(&mut *accept) {
+            return Verdict::Found(found);
+        }
+        let mut stand_in = self.stale(call.key, settings);
+        if let Some((found, _)) = stand_in.take_if(|(_, retry_at)| self.now_millis() < *retry_at) {
+            return Verdict::Found(found);
+        }
+        let within = if stand_in.is_some() { self.deadlines.soft } else { self.deadlines.hard };
+        let read = self.read_below(call.key, settings, within).await;
+        if let Some(below) = read.found {
+            if below.suits(settings, self.now_millis()) && accept(&below) {
+                return Verdict::Found(below);
+            }
+            if !below.is_fresh(self.now_millis()) {
+                stand_in.get_or_insert((below, 0));
+            }
+        }
+        let stand_in = stand_in.map(|(found, _)| found).filter(accept);
+        match self.compute(lease, inner, call, stand_in.is_some()).await {
+            Ok((loaded, extra)) => Verdict::Computed(loaded, extra),
+            Err(error) => Verdict::Failed(stand_in, error),
+        }
+    }
+
+    /// The stale value in L1 that may stand in, and when the computation may be tried again.
+    fn stale(&self, key: &str, settings: &Settings) -> Option<(Found, u64)> {
+        if !self.reads_l1(settings.skipped) {
+            return None;
+        }
+        let now = self.l1.now();
+        self.l1.look(key, |entry| (!entry.is_fresh(now)).then(|| (Found::resident(entry), entry.retry_at()))).flatten()
+    }
+
+    /// Runs the closure within the load budget and the hard timeout. An absent value is no error here.
+    async fn compute<X, W>(
+        &self,
+        lease: &Lease<LoadOutcome>,
+        inner: bool,
+        call: &mut Call<'_, W>,
+        can_do_without: bool,
+    ) -> Result<(Loaded, Option<X>)>
+    where
+        W: Future<Output = Result<(Loaded, X)>>,
+    {
+        let _permit = if inner { None } else { self.permit(call.settings, can_do_without).await? };
+        let until = self.now().saturating_add(call.settings.hard_timeout);
+        lease.set_deadline(until);
+        self.count(Count::Computation);
+        match timeout(&*self.clock, until, call.work.as_mut()).await {
+            Some(Ok((loaded, extra))) => {
+                if let Some(value) = &loaded.value {
+                    admit_value(value)?;
+                }
+                Ok((loaded, Some(extra)))
+            }
+            Some(Err(error)) if error.is_absent() => Ok((Loaded::absent(), None)),
+            Some(Err(error)) => Err(error),
+            None => Err(too_slow()),
+        }
+    }
+
+    /// A place among the closures that may run at once.
+    async fn permit(
+        &self,
+        settings: &Settings,
+        can_do_without: bool,
+    ) -> Result<Option<tokio::sync::SemaphorePermit<'_>>> {
+        let Some(budget) = &self.load_budget else { return Ok(None) };
+        if can_do_without {
+            let busy = |_| Error::new(Kind::COMPUTE, "the load budget is used up");
+            return budget.try_acquire().map(Some).map_err(busy);
+        }
+        let until = self.now().saturating_add(settings.hard_timeout);
+        match timeout(&*self.clock, until, budget.acquire()).await {
+            Some(permit) => permit.map(Some).map_err(|_| Error::closed()),
+            None => Err(Error::new(
+                Kind::COMPUTE.and(Kind::TIMEOUT),
+                "no place in the load budget came free before the hard timeout",
+            )),
+        }
+    }
+
+    /// Stores what was computed: L1, then the followers, then the lower tiers.
+    async fn keep<X>(
+        self: &Arc<Self>,
+        lease: Lease<LoadOutcome>,
+        mark: Mark,
+        loaded: Loaded,
+        extra: Option<X>,
+        settings: &Settings,
+    ) -> Result<Computed<X>> {
+        let base = match (&loaded.value, loaded.ttl) {
+            (_, Some(ttl)) => ttl,
+            (Some(_), None) => settings.ttl,
+            (None, None) => settings.negative_ttl,
+        };
+        let ttl = jittered(base, settings.jitter);
+        let grace = if loaded.value.is_some() { round_grace(settings.grace) } else { Default::default() };
+        let l1_ttl = settings.l1_ttl.map(|most| most.min(ttl));
+        let content = self.content(loaded.value, ttl, grace, l1_ttl, loaded.weight);
+        let found = Found { value: content.value.clone(), level: FLIGHT, times: content.times };
+        let store = loaded.store && !ttl.is_zero();
+        if store && self.reads_l1(settings.skipped) {
+            self.l1.fill(&mark.key, mark.token, content);
+        }
+        // Last, after the value is where a follower or the next caller looks for it. A flight that was ended from outside
+        // has its followers' outcome already; its late value was stored if its marker was still there.
+        lease.land(Ok(found.clone()));
+        if store && !self.tiers.is_empty() {
+            let write = Write {
+                key: mark.key.clone(),
+                value: found.value.clone(),
+                ttl,
+                grace,
+                most: std::time::Duration::MAX,
+                tiers: 0..self.tiers.len(),
+                skipped: settings.skipped,
+                until: self.now().saturating_add(self.deadlines.hard),
+            };
+            self.store(write, mark).await;
+        }
+        Ok(Computed::Led(found, extra))
+    }
+
+    /// The computation failed: a stale value stands in for a while, or the fallback for this call, or the error is shared.
+    fn fail_safe<X>(
+        &self,
+        lease: Lease<LoadOutcome>,
+        mark: Mark,
+        stand_in: Option<Found>,
+        settings: &Settings,
+        error: Error,
+    ) -> Result<Computed<X>> {
+        let Some(found) = stand_in else {
+            lease.land(Err(error.clone()));
+            return self.without(settings, error);
+        };
+        if self.reads_l1(settings.skipped) {
+            let retry_at = millis(self.now().saturating_add(THROTTLE));
+            let times = Times { fresh_until: 0, ..found.times };
+            let content = Content { value: found.value.clone(), times, weight: None };
+            // A stale value from below is kept here, so that the throttle holds for it too.
+            self.l1.delay_retry(&mark.key, mark.token, content, retry_at);
+        }
+        lease.land(Ok(found.clone()));
+        Ok(Computed::Found(found))
+    }
+
+    /// What a caller gets whose computation failed where no stale value stands in.
+    fn without<X>(&self, settings: &Settings, error: Error) -> Result<Computed<X>> {
+        if error.is_closed() {
+            return Err(error);
+        }
+        match &settings.fallback {
+            Some(value) => {
+                let now = self.now_millis();
+                let times = Times { written: now, fresh_until: 0, dead_at: 0 };
+                Ok(Computed::Found(Found { value: Some(value.clone()), level: 0, times }))
+            }
+            None => Err(error),
+        }
+    }
+}
+
+/// The level of a value that came from a flight and not from a tier.
+pub(super) const FLIGHT: usize = usize::MAX;
+
+fn too_slow() -> Error {
+    Error::new(Kind::COMPUTE.and(Kind::TIMEOUT), "the computation did not end before its hard timeout")
+}
+
+fn nested(key: &str) -> Error {
+    let key = super::write::shown(key);
+    Error::would_deadlock(format!("the computation of `{key}` asked for `{key}` itself"))
+}

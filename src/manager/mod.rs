@@ -1,0 +1,258 @@
+//! The engine: what happens on each path, one file per path, told top to bottom in the order it happens.
+//!
+//! | file | path |
+//! |---|---|
+//! | `read` | a plain read: L1, the read flight, the tiers in order, promotion |
+//! | `load` | one computation per missing key: lead, follow, take over, fail-safe |
+//! | `write` | a value into every tier, in an order that every tier sees |
+//! | `invalidate` | a key or a pattern out of every tier, and the word to the other instances |
+//! | `repair` | what a tier did not take, tried again until it does |
+//! | `upkeep` | the coarse tick, the sweep of dead entries, health, close |
+//!
+//! # Invariants
+//! - E1: values of one key reach the lower tiers in the order in which they took effect here: writes and removals of a key
+//!   pass through its *lane*, one at a time.
+//! - E2: what a load found is stored, in L1 and below, only while the marker that it placed before reading is there. Every
+//!   write and invalidation takes the marker away before it enters the lane, or inside it.
+//! - E3: a write or removal that has begun goes on to its end although its caller leaves: it runs as a task of the engine.
+//! - E4: an invalidation kills in L1 and unlinks the key's flights before it touches the tiers and again after, whatever
+//!   the tiers said; so nothing that was read meanwhile stays.
+//!
+//! Checked by the models in `loom-tests/` (E2, E4), `tests/` and `fuzz/`.
+
+mod assemble;
+mod invalidate;
+mod load;
+mod lookup;
+mod read;
+mod repair;
+mod upkeep;
+mod write;
+
+pub(crate) use assemble::{Parts, take_l1};
+pub(crate) use load::Computed;
+pub use lookup::{Lookup, MissReason};
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::bus::Bus;
+use crate::clock::{Clock, millis};
+use crate::counter::Counters;
+use crate::entry::{Entry, Times};
+use crate::error::{Error, Kind, Result};
+use crate::flight::{Entered, Flights, Follow, Followed, Lease};
+use crate::l1::{L1, Token};
+use crate::options::{Settings, Skipped};
+use crate::runtime::{Runtime, Spawn};
+use crate::stream::StreamingBackend;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::tier::shield::{Tier, timeout};
+use crate::value::Value;
+use load::LoadOutcome;
+use read::Read;
+use repair::Repairs;
+
+/// The engine behind every handle.
+pub(crate) struct Core {
+    l1: Arc<L1>,
+    /// Whether tier 1 is L1 itself; a foreign tier 1 is the first of `tiers`.
+    hot: bool,
+    l1_scale: f64,
+    tiers: Box<[Tier]>,
+    loads: Flights<LoadOutcome>,
+    /// Loads whose flight is led from further down the very stack that would wait for it.
+    lone: Flights<LoadOutcome>,
+    reads: Flights<Read>,
+    /// One writer per key at a time. A lane's lease is never landed: it is handed on.
+    lanes: Flights<()>,
+    repairs: Arc<Repairs>,
+    bus: Option<Arc<dyn Bus>>,
+    announces_every_write: bool,
+    streams: Option<Arc<dyn StreamingBackend>>,
+    load_budget: Option<tokio::sync::Semaphore>,
+    deadlines: Deadlines,
+    clock: Arc<dyn Clock>,
+    /// Where writes and removals run to their end.
+    tasks: Arc<dyn Spawn>,
+    io: Arc<Runtime>,
+    /// Runs the futures of foreign tiers, so that one that blocks does not block the engine's I/O.
+    worker: Option<Arc<Runtime>>,
+    counters: Counters<{ Count::KINDS }>,
+    closed: AtomicBool,
+}
+
+/// The most that the lower tiers may take in all, for one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Deadlines {
+    /// When a stale value could stand in.
+    pub(crate) soft: Duration,
+    pub(crate) hard: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self { soft: Duration::from_millis(50), hard: Duration::from_millis(500) }
+    }
+}
+
+/// What the engine counts. Each request ends in exactly one of the first eight.
+#[derive(Debug, Clone, Copy)]
+enum Count {
+    L1Hit,
+    L1Absent,
+    SecondHit,
+    LowerHit,
+    FlightHit,
+    Miss,
+    Stale,
+    Absent,
+    L1Miss,
+    Promotion,
+    Computation,
+    LoneComputation,
+    CodecMiss,
+}
+
+impl Count {
+    const KINDS: usize = Self::CodecMiss as usize + 1;
+}
+
+/// How long a stale value stands in before the failed computation is tried again.
+const THROTTLE: Duration = Duration::from_secs(30);
+const LONGEST_KEY: usize = 64 << 10;
+/// What Redis and others take at the most.
+pub(crate) const LARGEST_VALUE: usize = 512 << 20;
+
+/// A value, or the word that the source has none, and where and when it was found.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) value: Option<Value>,
+    pub(crate) level: usize,
+    pub(crate) times: Times,
+}
+
+impl Found {
+    fn resident(entry: &Entry) -> Self {
+        Self { value: entry.value().cloned(), level: 1, times: entry.times() }
+    }
+
+    pub(crate) fn is_fresh(&self, now: u64) -> bool {
+        now < self.times.fresh_until
+    }
+
+    pub(crate) fn age(&self, now: u64) -> Duration {
+        Duration::from_millis(now.saturating_sub(self.times.written))
+    }
+
+    /// Whether the caller's options take a fresh value of this age.
+    fn suits(&self, settings: &Settings, now: u64) -> bool {
+        self.is_fresh(now) && settings.max_age.is_none_or(|most| self.age(now) <= most)
+    }
+}
+
+/// A loading marker, given up when dropped.
+struct Mark {
+    l1: Arc<L1>,
+    key: Arc<str>,
+    token: Token,
+}
+
+impl Mark {
+    fn place(l1: &Arc<L1>, key: &Arc<str>) -> Self {
+        Self { l1: l1.clone(), key: key.clone(), token: l1.mark(key) }
+    }
+
+    fn holds(&self) -> bool {
+        self.l1.holds(&self.key, self.token)
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        self.l1.release(&self.key, self.token);
+    }
+}
+
+impl Core {
+    #[inline]
+    fn count(&self, which: Count) {
+        self.counters.count(which as usize);
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        self.clock.now()
+    }
+
+    fn now_millis(&self) -> u64 {
+        millis(self.clock.now())
+    }
+
+    fn reads_l1(&self, skipped: Skipped) -> bool {
+        self.hot && !skipped.has(1)
+    }
+
+    /// Refuses keys that no tier takes, and everything once the cache is closed.
+    pub(crate) fn admit(&self, key: &str) -> Result<()> {
+        if key.is_empty() {
+            return Err(Error::new(Kind::KEY, "the key is empty"));
+        }
+        if key.len() > LONGEST_KEY {
+            return Err(Error::new(Kind::KEY, format!("the key has {} bytes, more than 64 KiB", key.len())));
+        }
+        self.admit_any()
+    }
+
+    pub(crate) fn admit_any(&self) -> Result<()> {
+        // Acquire, edge `close`: whoever sees the cache closed also sees its flights ended.
+        if self.closed.load(Ordering::Acquire) { Err(Error::closed()) } else { Ok(()) }
+    }
+
+    pub(crate) fn streams(&self) -> Option<&Arc<dyn StreamingBackend>> {
+        self.streams.as_ref()
+    }
+
+    /// Waits for the key's lane and holds it until the lease is dropped.
+    async fn lane(&self, key: &str) -> Lease<()> {
+        loop {
+            match self.lanes.enter(key, Duration::MAX) {
+                Entered::Lead(lease) => return lease,
+                Entered::Follow(follow) => {
+                    if let Followed::Lead(lease) = follow.await {
+                        return lease;
+                    }
+                }
+                // Lanes run no closures.
+                Entered::Nested => unreachable!("a lane runs nothing of the user's"),
+            }
+        }
+    }
+
+    /// Follows a flight until it ends, until its own deadline, or until the follower's, whichever comes first.
+    async fn follow<T: Clone>(&self, mut follow: Follow<T>, until: Duration, late: impl Fn() -> T) -> Followed<T> {
+        loop {
+            let next = until.min(follow.deadline());
+            if let Some(followed) = timeout(&*self.clock, next, &mut follow).await {
+                return followed;
+            }
+            let now = self.now();
+            if now >= follow.deadline() {
+                // The leader is overdue: everybody is freed, and the next caller starts anew. Its outcome is read next.
+                follow.expire(late());
+            } else if now >= until {
+                return Followed::Landed(late());
+            }
+        }
+    }
+
+    /// Runs `work` to its end as a task of the engine, whatever becomes of the caller.
+    async fn to_the_end<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T> {
+        let (ended, end) = tokio::sync::oneshot::channel();
+        self.tasks.spawn(Box::pin(async move {
+            // A caller that left does not hear of it.
+            let _ = ended.send(work.await);
+        }));
+        end.await.map_err(|_| Error::closed())
+    }
+}

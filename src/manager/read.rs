@@ -1,0 +1,283 @@
+//! A plain read: L1, then the key's read flight, then the tiers in order; what is found is promoted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::write::Write;
+use super::{Core, Count, Found, Mark};
+use crate::clock::deadline;
+use crate::entry::{Content, Times};
+use crate::error::{Error, Kind, Result};
+use crate::flight::{Entered, Followed};
+use crate::frame::Frame;
+use crate::options::Settings;
+use crate::tier::shield::{Answer, Tier, scale};
+use crate::value::Value;
+
+/// What the lower tiers said of a key.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Read {
+    /// The first fresh value, else the best stale one.
+    pub(super) found: Option<Found>,
+    /// A tier that could not be asked.
+    pub(super) failed: Option<Error>,
+    /// A tier had bytes that are no frame of ours.
+    pub(super) garbled: bool,
+    /// A tier's copy waits for repair and was passed over.
+    pub(super) skipped: bool,
+}
+
+impl Core {
+    /// The value of `key` if it is fresh in L1, and `Some(None)` if the source is known to have none. Counts the request.
+    #[inline]
+    pub(crate) fn hit(&self, key: &str) -> Option<Option<Value>> {
+        let value = self.resident_value(key)?;
+        self.count_hit(value.is_some());
+        Some(value)
+    }
+
+    /// The same without being counted.
+    #[inline]
+    pub(crate) fn resident_value(&self, key: &str) -> Option<Option<Value>> {
+        self.l1.hit(key, |entry| entry.value().cloned())
+    }
+
+    #[inline]
+    pub(crate) fn count_hit(&self, present: bool) {
+        self.count(if present { Count::L1Hit } else { Count::L1Absent });
+    }
+
+    /// A value was there that is not of the type asked for: as good as missing.
+    pub(crate) fn refuse(&self) -> bool {
+        self.count(Count::CodecMiss);
+        false
+    }
+
+    pub(crate) fn recharge(&self, key: &str) {
+        self.l1.recharge(key);
+    }
+
+    /// Runs `read` on the fresh value of `key` in L1, and records recency. No request in the statistics.
+    #[inline]
+    pub(crate) fn borrow<R>(&self, key: &str, read: impl FnOnce(&Value) -> R) -> Option<R> {
+        self.l1.hit(key, |entry| entry.value().map(read)).flatten()
+    }
+
+    /// The fresh value of `key` in L1, recording nothing.
+    pub(crate) fn peek(&self, key: &str) -> Option<Value> {
+        let now = self.l1.now();
+        self.l1.look(key, |entry| if entry.is_fresh(now) { entry.value().cloned() } else { None }).flatten()
+    }
+
+    /// Reads `key` through all tiers. Counts the request.
+    pub(crate) async fn read(self: &Arc<Self>, key: &str, settings: &Settings) -> Result<Option<Found>> {
+        self.admit(key)?;
+        let found = self.read_through(key, settings).await;
+        self.count(match &found {
+            Ok(Some(found)) => self.hit_at(found),
+            Ok(None) | Err(_) => Count::Miss,
+        });
+        found
+    }
+
+    async fn read_through(self: &Arc<Self>, key: &str, settings: &Settings) -> Result<Option<Found>> {
+        if let Some(found) = self.resident(key, settings) {
+            return Ok(Some(found));
+        }
+        let read = self.read_below(key, settings, self.deadlines.hard).await;
+        let now = self.now_millis();
+        match (read.found.filter(|found| found.suits(settings, now)), read.failed) {
+            (Some(found), _) => Ok(Some(found)),
+            (None, Some(error)) => Err(error),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// How a fresh value is counted.
+    pub(super) fn hit_at(&self, found: &Found) -> Count {
+        let second = self.tiers.get(usize::from(!self.hot)).map(Tier::level);
+        match found {
+            Found { value: None, level: 1, .. } if self.hot => Count::L1Absent,
+            Found { value: None, .. } => Count::Absent,
+            Found { level: 1, .. } => Count::L1Hit,
+            Found { level, .. } if Some(*level) == second => Count::SecondHit,
+            Found { .. } => Count::LowerHit,
+        }
+    }
+
+    /// What L1 has for the caller, with recency recorded.
+    pub(super) fn resident(&self, key: &str, settings: &Settings) -> Option<Found> {
+        if !self.reads_l1(settings.skipped) {
+            return None;
+        }
+        let found = self.l1.hit(key, Found::resident);
+        let found = found.filter(|found| found.suits(settings, self.l1.now()));
+        if found.is_none() {
+            self.count(Count::L1Miss);
+        }
+        found
+    }
+
+    /// Asks the lower tiers, together with whoever asks for the same key.
+    pub(super) async fn read_below(self: &Arc<Self>, key: &str, settings: &Settings, within: Duration) -> Read {
+        if self.tiers.is_empty() {
+            return Read::default();
+        }
+        let until = self.now().saturating_add(within);
+        if !settings.skipped.is_empty() {
+            return self.ask(key, settings, until).await;
+        }
+        loop {
+            // The tiers' own deadlines end the flight long before this one does, unless its leader is polled no more.
+            let overdue = until.saturating_add(Duration::from_secs(1));
+            match self.reads.enter(key, overdue) {
+                Entered::Lead(lease) => {
+                    let read = lease.run(self.ask(key, settings, until)).await;
+                    lease.land(read.clone());
+                    return read;
+                }
+                Entered::Follow(follow) => match self.follow(follow, until, Read::late).await {
+                    Followed::Landed(read) => return read,
+                    Followed::Lead(lease) => {
+                        lease.set_deadline(overdue);
+                        let read = lease.run(self.ask(key, settings, until)).await;
+                        lease.land(read.clone());
+                        return read;
+                    }
+                    Followed::Gone => {}
+                    Followed::OwnThread => return self.ask(key, settings, until).await,
+                },
+                Entered::Nested => return self.ask(key, settings, until).await,
+            }
+        }
+    }
+
+    /// Asks the lower tiers in order, and promotes what is found.
+    async fn ask(self: &Arc<Self>, key: &str, settings: &Settings, until: Duration) -> Read {
+        let key: Arc<str> = key.into();
+        let mark = Mark::place(&self.l1, &key);
+        let mut read = Read::default();
+        for (index, tier) in self.tiers.iter().enumerate() {
+            if settings.skipped.has(tier.level()) {
+                continue;
+            }
+            if self.repairs.bypasses(index, &key) {
+                tier.count(Answer::Skipped);
+                read.skipped = true;
+                continue;
+            }
+            let (frame, found) = match self.ask_one(tier, &key, until, &mut read).await {
+                Some(answer) => answer,
+                None => continue,
+            };
+            if found.is_fresh(self.now_millis()) {
+                if tier.promotes() {
+                    self.promote(index, &frame, &found, mark, settings, until).await;
+                }
+                read.found = Some(found);
+                break;
+            }
+            read.found.get_or_insert(found);
+        }
+        read
+    }
+
+    async fn ask_one(&self, tier: &Tier, key: &str, until: Duration, read: &mut Read) -> Option<(Frame, Found)> {
+        let (bytes, left) = match tier.get(key, until).await {
+            Ok(Some(answer)) => answer,
+            Ok(None) => {
+                tier.count(Answer::Miss);
+                return None;
+            }
+            Err(error) => {
+                tier.count(Answer::Error);
+                read.failed.get_or_insert(error);
+                return None;
+            }
+        };
+        let Ok(frame) = Frame::decode(key, &bytes) else {
+            tier.count(Answer::Miss);
+            self.count(Count::CodecMiss);
+            read.garbled = true;
+            return None;
+        };
+        let times = self.times_of(tier, &frame, left);
+        let now = self.now_millis();
+        let found = Found { value: frame.value.clone(), level: tier.level(), times };
+        tier.count(if found.is_fresh(now) { Answer::Hit } else { Answer::Miss });
+        if now >= times.dead_at { None } else { Some((frame, found)) }
+    }
+
+    /// The times of a tier's copy on our clock. Where the tier cannot tell what is left, the frame's own deadline holds.
+    fn times_of(&self, tier: &Tier, frame: &Frame, left: Option<Duration>) -> Times {
+        let now = self.now();
+        let whole = tier.scaled(frame.ttl);
+        let all_left = match left {
+            Some(left) => left,
+            None => {
+                let end = frame.created.saturating_add(whole).saturating_add(frame.grace);
+                end.saturating_sub(self.clock.wall())
+            }
+        };
+        let fresh_left = all_left.saturating_sub(frame.grace).min(whole);
+        let stale_for = frame.grace.saturating_sub(all_left);
+        let age = whole.saturating_sub(fresh_left).saturating_add(stale_for);
+        // A life that has less than a millisecond left is over: rounding up would lengthen it.
+        let fresh_until = deadline(now, fresh_left.saturating_sub(Duration::from_nanos(999_999)));
+        Times {
+            written: self.now_millis().saturating_sub(crate::clock::millis(age)),
+            fresh_until: if fresh_left.is_zero() { 0 } else { fresh_until },
+            dead_at: deadline(now, all_left.min(whole.saturating_add(frame.grace))),
+        }
+    }
+
+    /// Copies what tier `from` had to the tiers above it. No copy lives longer than its source, nor than its own tier keeps
+    /// a value of that time to live.
+    async fn promote(
+        self: &Arc<Self>,
+        from: usize,
+        frame: &Frame,
+        found: &Found,
+        mark: Mark,
+        settings: &Settings,
+        until: Duration,
+    ) {
+        let now = self.now();
+        let left = Duration::from_millis(found.times.fresh_until).saturating_sub(now);
+        let mut promoted = false;
+        if self.reads_l1(settings.skipped) {
+            let own = settings.l1_ttl.unwrap_or_else(|| scale(frame.ttl, self.l1_scale));
+            let fresh_until = deadline(now, own).min(found.times.fresh_until);
+            let dead_at = fresh_until.saturating_add(crate::clock::millis(frame.grace)).min(found.times.dead_at);
+            let times = Times { fresh_until, dead_at, ..found.times };
+            promoted = self.l1.fill(&mark.key, mark.token, Content { value: found.value.clone(), times, weight: None });
+        }
+        if from > 0 {
+            let write = Write {
+                key: mark.key.clone(),
+                value: found.value.clone(),
+                ttl: frame.ttl,
+                grace: frame.grace,
+                most: left,
+                tiers: 0..from,
+                skipped: settings.skipped,
+                until,
+            };
+            promoted |= self.store(write, mark).await;
+        }
+        if promoted {
+            self.count(Count::Promotion);
+        }
+    }
+}
+
+impl Read {
+    pub(super) fn closed() -> Self {
+        Self { failed: Some(Error::closed()), ..Self::default() }
+    }
+
+    fn late() -> Self {
+        let error = Error::new(Kind::TIER.and(Kind::TIMEOUT), "the tiers below L1 did not answer within the deadline");
+        Self { failed: Some(error), ..Self::default() }
+    }
+}

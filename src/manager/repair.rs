@@ -1,0 +1,212 @@
+//! What a tier did not take: the key is removed there as soon as the tier answers, and until then this instance does not
+//! read that tier's copy.
+//!
+//! # Invariants
+//! - R1: a key that is owed to a tier is not read from it.
+//! - R2: the debts are bounded. Beyond the bound a tier is not read at all, until everything in it was removed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::Core;
+use crate::bus::Change;
+use crate::glob;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+
+/// Keys owed in all before the debts of a tier become "everything".
+const MOST_KEYS: usize = 65_536;
+const MOST_PATTERNS: usize = 64;
+const MOST_WORDS: usize = 4096;
+const FIRST_DELAY: Duration = Duration::from_millis(50);
+const LONGEST_DELAY: Duration = Duration::from_secs(2);
+
+#[derive(Default)]
+pub(super) struct Repairs {
+    debts: Mutex<Debts>,
+    /// How many there are, so that a reader with none pays one load.
+    count: AtomicUsize,
+    wake: Notify,
+}
+
+/// Tiers are sets of bits, by index.
+#[derive(Default)]
+struct Debts {
+    keys: HashMap<Arc<str>, u64>,
+    patterns: HashMap<Arc<str>, u64>,
+    everything: u64,
+    words: Vec<Change>,
+}
+
+impl Debts {
+    fn count(&self) -> usize {
+        self.keys.len() + self.patterns.len() + self.everything.count_ones() as usize + self.words.len()
+    }
+}
+
+impl Repairs {
+    /// Whether a tier's copy of `key` must not be read (R1).
+    pub(super) fn bypasses(&self, tier: usize, key: &str) -> bool {
+        // Acquire, edge `debt`: whoever sees the count of a debt entered before its operation returned finds the debt.
+        if self.count.load(Ordering::Acquire) == 0 {
+            return false;
+        }
+        let (debts, bit) = (self.debts.lock(), 1u64 << tier);
+        debts.everything & bit != 0
+            || debts.keys.get(key).is_some_and(|tiers| tiers & bit != 0)
+            || debts.patterns.iter().any(|(p, tiers)| tiers & bit != 0 && glob::matches(p.as_bytes(), key.as_bytes()))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        // Relaxed: a figure for statistics.
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Enters a debt: `key` is to be removed from the tier.
+    pub(super) fn owe(&self, tier: usize, key: &str) {
+        self.change(|debts| {
+            if debts.keys.len() >= MOST_KEYS && !debts.keys.contains_key(key) {
+                debts.everything |= 1 << tier;
+            } else {
+                *debts.keys.entry(key.into()).or_default() |= 1 << tier;
+            }
+        });
+        self.wake.notify_one();
+    }
+
+    pub(super) fn owe_pattern(&self, tier: usize, pattern: &str) {
+        self.change(|debts| {
+            if debts.patterns.len() >= MOST_PATTERNS && !debts.patterns.contains_key(pattern) {
+                debts.everything |= 1 << tier;
+            } else {
+                *debts.patterns.entry(pattern.into()).or_default() |= 1 << tier;
+            }
+        });
+        self.wake.notify_one();
+    }
+
+    /// Enters a word that the other instances have not heard. Too many become one: forget everything.
+    pub(super) fn owe_word(&self, word: Change) {
+        self.change(|debts| {
+            if debts.words.len() >= MOST_WORDS {
+                debts.words = vec![Change::Clear];
+            } else if !debts.words.contains(&word) {
+                debts.words.push(word);
+            }
+        });
+        self.wake.notify_one();
+    }
+
+    /// The tier has taken a newer write or removal of `key`.
+    pub(super) fn settled(&self, tier: usize, key: &str) {
+        // Acquire: see `bypasses`.
+        if self.count.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        self.change(|debts| {
+            if let Some(tiers) = debts.keys.get_mut(key) {
+                *tiers &= !(1 << tier);
+                if *tiers == 0 {
+                    debts.keys.remove(key);
+                }
+            }
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Debts)) {
+        let mut debts = self.debts.lock();
+        change(&mut debts);
+        // Release, edge `debt`: the debt is entered before its count is seen, and the operation returns after this.
+        self.count.store(debts.count(), Ordering::Release);
+    }
+
+    fn keys(&self) -> Vec<Arc<str>> {
+        self.debts.lock().keys.keys().cloned().collect()
+    }
+}
+
+/// Pays debts until the engine is gone.
+pub(super) async fn repair(core: Weak<Core>) {
+    let mut delay = FIRST_DELAY;
+    loop {
+        let Some(strong) = core.upgrade() else { return };
+        let progress = strong.pay().await;
+        let owing = strong.repairs.len() > 0;
+        delay = if progress { FIRST_DELAY } else { (delay * 2).min(LONGEST_DELAY) };
+        let until = strong.now().saturating_add(delay.mul_f64(0.75 + fastrand::f64() / 2.0));
+        let (clock, debts) = (strong.clock.clone(), strong.repairs.clone());
+        // The engine may go while this waits.
+        drop(strong);
+        if owing {
+            clock.sleep_until(until).await;
+        } else {
+            delay = FIRST_DELAY;
+            debts.wake.notified().await;
+        }
+    }
+}
+
+impl Core {
+    /// Tries every debt once; whether any was paid.
+    async fn pay(&self) -> bool {
+        let before = self.repairs.len();
+        if before == 0 {
+            return false;
+        }
+        for (index, tier) in self.tiers.iter().enumerate() {
+            let bit = 1u64 << index;
+            let everything = self.repairs.debts.lock().everything & bit != 0;
+            if everything && tier.remove_pattern("*").await.is_ok() {
+                self.repairs.change(|debts| debts.everything &= !bit);
+            }
+            let patterns: Vec<_> = self.repairs.debts.lock().patterns.keys().cloned().collect();
+            for pattern in patterns {
+                if tier.remove_pattern(&pattern).await.is_err() {
+                    break;
+                }
+                self.repairs.change(|debts| {
+                    if let Some(tiers) = debts.patterns.get_mut(&pattern) {
+                        *tiers &= !bit;
+                        if *tiers == 0 {
+                            debts.patterns.remove(&pattern);
+                        }
+                    }
+                });
+            }
+            self.pay_keys(index).await;
+        }
+        self.pay_words().await;
+        self.repairs.len() < before
+    }
+
+    async fn pay_keys(&self, index: usize) {
+        let (tier, bit) = (&self.tiers[index], 1u64 << index);
+        for key in self.repairs.keys() {
+            let _lane = self.lane(&key).await;
+            let owed = self.repairs.debts.lock().keys.get(&key).is_some_and(|tiers| tiers & bit != 0);
+            if !owed {
+                continue;
+            }
+            let until = self.now().saturating_add(self.deadlines.hard);
+            if tier.remove(&key, until).await.is_err() {
+                // The tier is still down: the rest can wait as well.
+                return;
+            }
+            self.repairs.settled(index, &key);
+        }
+    }
+
+    async fn pay_words(&self) {
+        let Some(bus) = &self.bus else { return };
+        loop {
+            let Some(word) = self.repairs.debts.lock().words.first().cloned() else { return };
+            if bus.announce(word.clone()).await.is_err() {
+                return;
+            }
+            self.repairs.change(|debts| debts.words.retain(|owed| *owed != word));
+        }
+    }
+}

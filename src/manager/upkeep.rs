@@ -1,0 +1,139 @@
+//! What the engine does unasked: the coarse tick, the sweep of dead entries; and health, statistics, start and end.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::{Core, Count};
+use crate::bus::InvalidationStats;
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::stats::{CacheManagerStats, Health, RemovalCause, TierHealth, TierStats};
+use crate::sync::atomic::Ordering;
+
+const TICK: Duration = Duration::from_millis(4);
+/// One sweep in this many ticks, of this many entries in every shard.
+const SWEEP_EVERY: u32 = 8;
+const SWEEP: usize = 1024;
+
+/// Drives the tick and the sweep until the engine is gone.
+pub(super) async fn tick(core: Weak<Core>, clock: Arc<dyn Clock>) {
+    let tick = clock.tick();
+    let mut ticks = 0u32;
+    loop {
+        tick.set(clock.now());
+        ticks = ticks.wrapping_add(1);
+        if ticks.is_multiple_of(SWEEP_EVERY) {
+            let Some(core) = core.upgrade() else { return };
+            core.l1.sweep(SWEEP);
+        }
+        clock.sleep_until(clock.now().saturating_add(TICK)).await;
+    }
+}
+
+impl Core {
+    pub(crate) fn stats(&self) -> CacheManagerStats {
+        let n = |which: Count| self.counters.sum(which as usize);
+        let l1_hits = n(Count::L1Hit);
+        let total_hits = l1_hits + n(Count::SecondHit) + n(Count::LowerHit) + n(Count::FlightHit);
+        let (misses, stale, absent) = (n(Count::Miss), n(Count::Stale), n(Count::Absent) + n(Count::L1Absent));
+        let total_requests = total_hits + misses + stale + absent;
+        let percent = |part: u64| if total_requests == 0 { 0.0 } else { part as f64 * 100.0 / total_requests as f64 };
+        CacheManagerStats {
+            total_requests,
+            l1_hits,
+            l2_hits: n(Count::SecondHit),
+            total_hits,
+            misses,
+            stale,
+            absent,
+            hit_rate: percent(total_hits),
+            l1_hit_rate: percent(l1_hits),
+            promotions: usize::try_from(n(Count::Promotion)).unwrap_or(usize::MAX),
+            in_flight_requests: self.loads.len() + self.lone.len(),
+            computations: n(Count::Computation),
+            lone_computations: n(Count::LoneComputation),
+            codec_misses: n(Count::CodecMiss),
+            pending_repairs: self.repairs.len(),
+            resident_entries: self.l1.len(),
+            resident_weight: self.l1.weight(),
+            inserted: self.l1.inserted(),
+            replaced: self.l1.removed(RemovalCause::Replaced),
+            invalidated: self.l1.removed(RemovalCause::Invalidated),
+            expired: self.l1.removed(RemovalCause::Expired),
+            evicted: self.l1.removed(RemovalCause::Evicted),
+            rejected: self.l1.removed(RemovalCause::Rejected),
+        }
+    }
+
+    pub(crate) fn tier_stats(&self) -> Vec<TierStats> {
+        let n = |which: Count| self.counters.sum(which as usize);
+        let l1 = self.hot.then(|| TierStats {
+            tier_level: 1,
+            backend_name: "l1".into(),
+            hits: n(Count::L1Hit) + n(Count::L1Absent),
+            misses: n(Count::L1Miss),
+            errors: 0,
+            skipped: 0,
+        });
+        l1.into_iter().chain(self.tiers.iter().map(|tier| tier.stats())).collect()
+    }
+
+    pub(crate) fn invalidation_stats(&self) -> Option<InvalidationStats> {
+        self.bus.as_ref().map(|bus| bus.stats())
+    }
+
+    pub(crate) async fn health(&self) -> Health {
+        let problem = self.admit_any().err().map(|error| error.to_string());
+        let l1 = TierHealth { tier_level: 1, backend_name: "l1".into(), problem };
+        let mut tiers: Vec<_> = self.hot.then_some(l1).into_iter().collect();
+        for tier in &self.tiers {
+            tiers.push(tier.health(self.now().saturating_add(self.deadlines.hard)).await);
+        }
+        let deaf = self.bus.as_ref().and_then(|bus| bus.deaf()).map(|error| error.to_string());
+        Health { tiers, invalidation: deaf }
+    }
+
+    /// Waits until every server has been reached and this instance hears the others.
+    pub(crate) async fn ready(&self) -> Result<()> {
+        self.admit_any()?;
+        #[cfg(feature = "redis")]
+        for tier in &self.tiers {
+            if let Some(redis) = tier.redis() {
+                redis.ready().await?;
+            }
+        }
+        if let Some(bus) = &self.bus {
+            bus.ready().await?;
+        }
+        self.admit_any()
+    }
+
+    /// Ends the flights, waits for the writes that have begun, and stops. Twice is no error.
+    pub(crate) async fn close(&self) {
+        // Release, edge `close`: flights that start after this see it, those before are ended below.
+        self.closed.store(true, Ordering::Release);
+        self.loads.end_all(Err(Error::closed()));
+        self.lone.end_all(Err(Error::closed()));
+        self.reads.end_all(super::read::Read::closed());
+        for key in self.lanes.keys_where(|_| true) {
+            drop(self.lane(&key).await);
+        }
+        self.kill_where(|_| true);
+        if let Some(worker) = &self.worker {
+            worker.stop().await;
+        }
+        self.io.stop().await;
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), String> {
+        self.l1.validate()?;
+        for (what, len) in
+            [("load", self.loads.len() + self.lone.len()), ("read", self.reads.len()), ("lane", self.lanes.len())]
+        {
+            if len != 0 {
+                return Err(format!("{len} {what} flights were left behind"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,218 @@
+//! A write: the value into L1 and then into every tier, inside the key's lane; and what a load or a promotion stores.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Core, LARGEST_VALUE, Mark};
+use crate::bus::Change;
+use crate::clock::deadline;
+use crate::entry::{Content, Times};
+use crate::error::{Error, Kind, Result};
+use crate::frame::{Frame, round_grace};
+use crate::options::{Settings, Skipped};
+use crate::stats::RemovalCause;
+use crate::tier::shield::scale;
+use crate::value::Value;
+
+/// What is to be written to the lower tiers.
+pub(super) struct Write {
+    pub(super) key: Arc<str>,
+    pub(super) value: Option<Value>,
+    /// The base time to live, before any tier's scale.
+    pub(super) ttl: Duration,
+    pub(super) grace: Duration,
+    /// What no tier's copy may outlive: the rest of the life that was found, for promotions.
+    pub(super) most: Duration,
+    /// Indices of the tiers.
+    pub(super) tiers: Range<usize>,
+    pub(super) skipped: Skipped,
+    pub(super) until: Duration,
+}
+
+/// A tier, or the bus, that did not take a change.
+pub(super) struct Untaken {
+    pub(super) by: String,
+    pub(super) error: Error,
+}
+
+impl Core {
+    /// Writes `value` under `key` into every tier, and tells the other instances if `announce`.
+    pub(crate) async fn set(
+        self: &Arc<Self>,
+        key: &str,
+        value: Value,
+        settings: &Settings,
+        announce: bool,
+    ) -> Result<()> {
+        self.admit(key)?;
+        admit_value(&value)?;
+        let ttl = jittered(settings.ttl, settings.jitter);
+        let announce = announce || self.announces_every_write;
+        if ttl.is_zero() {
+            return self.invalidate(key).await;
+        }
+        let grace = round_grace(settings.grace);
+        let content = self.content(Some(value.clone()), ttl, grace, settings.l1_ttl, None);
+        if self.tiers.is_empty() && self.bus.is_none() {
+            self.put(key, content, settings.skipped);
+            return Ok(());
+        }
+        let write = Write {
+            key: key.into(),
+            value: Some(value),
+            ttl,
+            grace,
+            most: Duration::MAX,
+            tiers: 0..self.tiers.len(),
+            skipped: settings.skipped,
+            until: self.now().saturating_add(self.deadlines.hard),
+        };
+        let core = self.clone();
+        self.to_the_end(async move { core.set_through(write, content, announce).await }).await?
+    }
+
+    async fn set_through(self: Arc<Self>, write: Write, content: Content, announce: bool) -> Result<()> {
+        let _lane = self.lane(&write.key).await;
+        self.put(&write.key, content, write.skipped);
+        let mut untaken = self.write_tiers(&write).await;
+        if announce && let Some(failed) = self.announce(Change::Update(vec![write.key.to_string()])).await {
+            untaken.push(failed);
+        }
+        settle(&format!("the write of `{}`", shown(&write.key)), untaken)
+    }
+
+    /// Puts `content` into L1 (E4's first half for writes): loads that run neither store nor take followers any more.
+    fn put(&self, key: &str, content: Content, skipped: Skipped) {
+        if self.reads_l1(skipped) {
+            self.l1.insert(key, content);
+        } else {
+            self.l1.kill(key, RemovalCause::Replaced);
+        }
+        self.unlink(key);
+    }
+
+    /// The times and weight of a value that is written now.
+    pub(super) fn content(
+        &self,
+        value: Option<Value>,
+        ttl: Duration,
+        grace: Duration,
+        l1_ttl: Option<Duration>,
+        weight: Option<u32>,
+    ) -> Content {
+        let now = self.now();
+        let own = l1_ttl.unwrap_or_else(|| scale(ttl, self.l1_scale));
+        let fresh_until = deadline(now, own);
+        let dead_at = deadline(now, own.saturating_add(grace));
+        Content { value, times: Times { written: crate::clock::millis(now), fresh_until, dead_at }, weight }
+    }
+
+    /// Writes what a load or a promotion found to lower tiers, unless something newer came since `mark` was placed (E2).
+    /// Whether it was written anywhere. A tier that does not take it is left to repair: no caller fails for it.
+    pub(super) async fn store(self: &Arc<Self>, write: Write, mark: Mark) -> bool {
+        if write.tiers.is_empty() {
+            return false;
+        }
+        let core = self.clone();
+        let work = async move {
+            let _lane = core.lane(&write.key).await;
+            if !mark.holds() {
+                return false;
+            }
+            let tried = write.tiers.clone().filter(|&index| !write.skipped.has(core.tiers[index].level())).count();
+            let stored = core.write_tiers(&write).await.len() < tried;
+            drop(mark);
+            stored
+        };
+        self.to_the_end(work).await.unwrap_or(false)
+    }
+
+    /// Writes to the tiers, fastest first. The caller holds the key's lane (E1).
+    async fn write_tiers(&self, write: &Write) -> Vec<Untaken> {
+        let frame =
+            Frame { value: write.value.clone(), ttl: write.ttl, grace: write.grace, created: self.clock.wall() };
+        let bytes = match frame.encode(&write.key, fastrand::u64(..)) {
+            Ok(bytes) => bytes,
+            Err(error) => return vec![Untaken { by: "every tier below L1".into(), error }],
+        };
+        let mut untaken = Vec::new();
+        for index in write.tiers.clone() {
+            let tier = &self.tiers[index];
+            if write.skipped.has(tier.level()) {
+                continue;
+            }
+            let ttl = tier.scaled(write.ttl).min(write.most).saturating_add(write.grace);
+            match tier.set(&write.key, bytes.clone(), ttl, write.until).await {
+                Ok(()) => self.repairs.settled(index, &write.key),
+                Err(error) => {
+                    // The tier may hold an older value, or take this one late: it is removed there before it is read again.
+                    self.repairs.owe(index, &write.key);
+                    untaken.push(Untaken { by: format!("tier `{}`", tier.name()), error });
+                }
+            }
+        }
+        untaken
+    }
+
+    /// Tells the other instances; what they could not be told is owed to them.
+    pub(super) async fn announce(&self, change: Change) -> Option<Untaken> {
+        let bus = self.bus.as_ref()?;
+        let error = bus.announce(change.clone()).await.err()?;
+        self.repairs.owe_word(change);
+        Some(Untaken { by: "the bus between instances".into(), error })
+    }
+
+    pub(super) fn unlink(&self, key: &str) {
+        if self.loads.len() > 0 {
+            self.loads.unlink(key);
+        }
+        if self.lone.len() > 0 {
+            self.lone.unlink(key);
+        }
+        if self.reads.len() > 0 {
+            self.reads.unlink(key);
+        }
+    }
+}
+
+/// Refuses values that no tier takes.
+pub(super) fn admit_value(value: &Value) -> Result<()> {
+    value.check()?;
+    let size = value.body().len();
+    if size > LARGEST_VALUE {
+        return Err(Error::new(Kind::TOO_LARGE, format!("the value has {size} bytes, more than 512 MiB")));
+    }
+    Ok(())
+}
+
+/// `ttl`, shortened by up to `jitter` at random, but not to nothing.
+pub(super) fn jittered(ttl: Duration, jitter: Duration) -> Duration {
+    let most = u64::try_from(jitter.min(ttl).as_nanos()).unwrap_or(u64::MAX);
+    if most == 0 {
+        return ttl;
+    }
+    ttl.saturating_sub(Duration::from_nanos(fastrand::u64(..=most))).max(Duration::from_millis(1).min(ttl))
+}
+
+/// Ok if everybody took the change, else an error that names who did not, and why.
+pub(super) fn settle(what: &str, untaken: Vec<Untaken>) -> Result<()> {
+    let Some(first) = untaken.first() else { return Ok(()) };
+    let unsupported = untaken.iter().all(|one| one.error.is_unsupported());
+    let kind =
+        if unsupported { Kind::PARTIAL_WRITE.and(Kind::UNSUPPORTED) } else { Kind::PARTIAL_WRITE.and(Kind::TIER) };
+    let kind = if untaken.iter().any(|one| one.error.is_timeout()) { kind.and(Kind::TIMEOUT) } else { kind };
+    let names: Vec<_> = untaken.iter().map(|one| one.by.as_str()).collect();
+    let retried = if unsupported { "" } else { " (it is retried in the background)" };
+    let message = format!("{what} took effect in this process, but not in {}{retried}", names.join(", "));
+    Err(Error::with_source(kind, message, first.error.clone().into()))
+}
+
+/// A key as an error shows it: cut where it gets long.
+pub(super) fn shown(key: &str) -> std::borrow::Cow<'_, str> {
+    const MOST: usize = 80;
+    match key.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &key[..end]).into(),
+        None => key.into(),
+    }
+}
