@@ -22,6 +22,7 @@ use crate::options::{EntryOptions, Loaded};
 use crate::park::{self, WouldWait};
 use crate::stats::{CacheManagerStats, Health, TierHealth, TierStats};
 use crate::stream::{StreamEntry, StreamingBackend};
+#[cfg(feature = "redis")]
 use crate::tier::L1Cache;
 use crate::tier::{CacheBackend, CacheTier, L2CacheBackend};
 use crate::value::{Value, ValueRef};

@@ -3,15 +3,15 @@
 /// How instances tell each other about changes.
 #[derive(Clone, Debug)]
 pub struct InvalidationConfig {
-    /// The name that instances of one cache share ["cache:invalidate"]: they hear those that use the same one.
+    /// The name that instances of one cache share (default: "cache:invalidate"): they hear those that use the same one.
     pub channel: String,
-    /// Whether every write tells the other instances, or only the calls that say so [false].
+    /// Whether every write tells the other instances, or only the calls that say so (default: false).
     pub auto_broadcast_on_write: bool,
-    /// Whether every announcement is also appended to `audit_stream` [false].
+    /// Whether every announcement is also appended to `audit_stream` (default: false).
     pub enable_audit_stream: bool,
-    /// The Redis Stream for announcements ["cache:invalidations"].
+    /// The Redis Stream for announcements (default: "cache:invalidations").
     pub audit_stream: String,
-    /// About how many announcements the stream keeps; `None` keeps all [10,000].
+    /// About how many announcements the stream keeps; `None` keeps all (default: 10,000).
     pub audit_stream_maxlen: Option<usize>,
 }
 

@@ -54,6 +54,7 @@ pub(crate) trait Bus: Send + Sync {
 
 /// What the bus does in this process. Called on the background thread; must not block, and must hold the engine by weak
 /// references only, or a bus and its engine keep each other alive.
+#[cfg(feature = "redis")]
 pub(crate) trait Receiver: Send + Sync {
     /// Another instance announced `change`.
     fn apply(&self, change: &Change);

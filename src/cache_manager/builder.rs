@@ -49,19 +49,19 @@ pub struct CacheManagerBuilder {
 }
 
 impl CacheManagerBuilder {
-    /// The most entries in L1 [100,000].
+    /// The most entries in L1 (default: 100,000).
     pub fn l1_capacity(mut self, entries: usize) -> Self {
         self.capacity = Some(entries);
         self
     }
 
-    /// The most bytes of keys, values and bookkeeping in L1 [256 MiB].
+    /// The most bytes of keys, values and bookkeeping in L1 (default: 256 MiB).
     pub fn l1_weight(mut self, bytes: u64) -> Self {
         self.weight = Some(bytes);
         self
     }
 
-    /// The weight in bytes above which an entry skips L1 and is served from below [an eighth of `l1_weight`].
+    /// The weight in bytes above which an entry skips L1 and is served from below (default: an eighth of `l1_weight`).
     pub fn max_entry_size(mut self, bytes: u64) -> Self {
         self.max_entry = Some(bytes);
         self
@@ -94,7 +94,7 @@ impl CacheManagerBuilder {
         self
     }
 
-    /// The name that instances of one cache share in Redis [`tercel`]: its keys begin with it.
+    /// The name that instances of one cache share in Redis (default: `tercel`): its keys begin with it.
     pub fn cluster_namespace(mut self, name: &str) -> Self {
         self.namespace = Some(name.to_owned());
         self
@@ -107,13 +107,13 @@ impl CacheManagerBuilder {
     }
 
     /// The most that the tiers below L1 may take for one request, in all: `soft` where a stale value could stand in
-    /// [50 ms], `hard` otherwise [500 ms].
+    /// (default: 50 ms), `hard` otherwise (default: 500 ms).
     pub fn tier_deadline(mut self, soft: Duration, hard: Duration) -> Self {
         self.deadlines = Some(Deadlines { soft, hard });
         self
     }
 
-    /// The most closures that run at once [unlimited]; the rest wait in order, or get a stale value.
+    /// The most closures that run at once (default: unlimited); the rest wait in order, or get a stale value.
     pub fn load_budget(mut self, closures: usize) -> Self {
         self.load_budget = Some(closures);
         self

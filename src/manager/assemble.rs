@@ -6,7 +6,9 @@ use std::sync::{Arc, Weak};
 use super::repair::{Repairs, repair};
 use super::upkeep::tick;
 use super::{Core, Deadlines};
-use crate::bus::{Bus, Change, InvalidationConfig, Receiver};
+use crate::bus::{Bus, InvalidationConfig};
+#[cfg(feature = "redis")]
+use crate::bus::{Change, Receiver};
 use crate::clock::{Clock, SystemClock};
 use crate::counter::Counters;
 use crate::error::{Error, Result};
@@ -210,8 +212,10 @@ pub(crate) fn take_l1(tiers: &mut Vec<CacheTier>) -> Option<(Arc<L1Cache>, f64)>
 }
 
 /// What other instances say: it touches L1 and the flights, never a tier.
+#[cfg(feature = "redis")]
 struct Ear(Weak<Core>);
 
+#[cfg(feature = "redis")]
 impl Receiver for Ear {
     fn apply(&self, change: &Change) {
         if let Some(core) = self.0.upgrade() {

@@ -109,6 +109,7 @@ impl Core {
     }
 
     /// What another instance says: it touches L1 and the flights, never a tier.
+    #[cfg(feature = "redis")]
     pub(super) fn hear(&self, change: &Change) {
         match change {
             Change::Remove(keys) | Change::Update(keys) => keys.iter().for_each(|key| self.kill(key)),

@@ -53,19 +53,19 @@ impl Default for L1Builder {
 }
 
 impl L1Builder {
-    /// The most entries [100,000].
+    /// The most entries (default: 100,000).
     pub fn capacity(mut self, entries: usize) -> Self {
         self.entries = entries;
         self
     }
 
-    /// The most bytes of keys, values and bookkeeping [256 MiB].
+    /// The most bytes of keys, values and bookkeeping (default: 256 MiB).
     pub fn weight(mut self, bytes: u64) -> Self {
         self.weight = bytes;
         self
     }
 
-    /// The weight above which an entry skips L1 and is served from below [an eighth of `weight`].
+    /// The weight above which an entry skips L1 and is served from below (default: an eighth of `weight`).
     pub fn max_entry_size(mut self, bytes: u64) -> Self {
         self.max_entry = Some(bytes);
         self
