@@ -85,6 +85,24 @@ impl From<crate::CacheManager> for CacheManager {
     }
 }
 
+impl crate::CacheManager {
+    /// The same engine for threads.
+    #[must_use]
+    pub fn into_blocking(self) -> CacheManager {
+        self.into()
+    }
+}
+
+impl CacheManagerBuilder {
+    /// Starts the cache, for threads.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn build_blocking(self) -> Result<CacheManager> {
+        self.build().map(Into::into)
+    }
+}
+
 /// Making one.
 impl CacheManager {
     /// The same engine for tasks.

@@ -135,14 +135,6 @@ impl CacheManagerBuilder {
         CacheManager::start(self.parts()?, defaults)
     }
 
-    /// Starts the cache, for threads.
-    ///
-    /// # Errors
-    /// As [`build`](Self::build).
-    pub fn build_blocking(self) -> Result<crate::blocking::CacheManager> {
-        self.build().map(Into::into)
-    }
-
     fn parts(mut self) -> Result<Parts> {
         let mut parts = Parts::with_tiers(std::mem::take(&mut self.tiers))?;
         parts.l1 = self.l1(&mut parts.tiers)?;

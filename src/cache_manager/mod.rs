@@ -187,12 +187,6 @@ impl CacheManager {
         let defaults = options.into().over(&view.defaults);
         Self(Arc::new(View { core: view.core.clone(), prefix: view.prefix.clone(), defaults }))
     }
-
-    /// The same engine for threads.
-    #[must_use]
-    pub fn into_blocking(self) -> crate::blocking::CacheManager {
-        self.into()
-    }
 }
 
 impl View {
