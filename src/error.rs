@@ -16,7 +16,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// that did not answer in time is both [`is_tier`](Error::is_tier) and [`is_timeout`](Error::is_timeout).
 /// A miss is never an error, and no text of an error contains a password.
 #[derive(Clone)]
-pub struct Error(Arc<Inner>);
+pub struct Error(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    /// The source has no value: an answer of every hit on a negative entry, so it costs nothing to make.
+    Absent,
+    Told(Arc<Inner>),
+}
 
 struct Inner {
     kind: Kind,
@@ -54,11 +61,11 @@ impl Kind {
 
 impl Error {
     pub(crate) fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self(Arc::new(Inner { kind, message: message.into(), source: None }))
+        Self(Repr::Told(Arc::new(Inner { kind, message: message.into(), source: None })))
     }
 
     pub(crate) fn with_source(kind: Kind, message: impl Into<Cow<'static, str>>, source: BoxError) -> Self {
-        Self(Arc::new(Inner { kind, message: message.into(), source: Some(Arc::from(source)) }))
+        Self(Repr::Told(Arc::new(Inner { kind, message: message.into(), source: Some(Arc::from(source)) })))
     }
 
     /// What a closure returned: an [`Error`] passes through unwrapped, anything else becomes the source of a compute error.
@@ -72,7 +79,7 @@ impl Error {
     /// The source has no value for this key: what a closure returns to have the absence cached (`negative_ttl`).
     #[must_use]
     pub fn absent() -> Self {
-        Self::new(Kind::ABSENT, "the source has no value for this key")
+        Self(Repr::Absent)
     }
 
     /// A computation failed for the reason given.
@@ -112,73 +119,94 @@ impl Error {
     /// A closure failed: its error is the [`source`](std::error::Error::source).
     #[must_use]
     pub fn is_compute(&self) -> bool {
-        self.0.kind.has(Kind::COMPUTE)
+        self.kind().has(Kind::COMPUTE)
     }
 
     /// The source has no value for this key, or that is what the cache remembers.
     #[must_use]
     pub fn is_absent(&self) -> bool {
-        self.0.kind.has(Kind::ABSENT)
+        self.kind().has(Kind::ABSENT)
     }
 
     /// A deadline passed.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
-        self.0.kind.has(Kind::TIMEOUT)
+        self.kind().has(Kind::TIMEOUT)
     }
 
     /// A tier could not be asked.
     #[must_use]
     pub fn is_tier(&self) -> bool {
-        self.0.kind.has(Kind::TIER)
+        self.kind().has(Kind::TIER)
     }
 
     /// A write took effect in this process but not in every tier below; the text names the tiers.
     #[must_use]
     pub fn is_partial_write(&self) -> bool {
-        self.0.kind.has(Kind::PARTIAL_WRITE)
+        self.kind().has(Kind::PARTIAL_WRITE)
     }
 
     /// Bytes that are no valid document, or a document that does not decode as the type asked for.
     #[must_use]
     pub fn is_codec(&self) -> bool {
-        self.0.kind.has(Kind::CODEC)
+        self.kind().has(Kind::CODEC)
     }
 
     /// A setting is wrong; the text names it.
     #[must_use]
     pub fn is_config(&self) -> bool {
-        self.0.kind.has(Kind::CONFIG)
+        self.kind().has(Kind::CONFIG)
     }
 
     /// The cache was closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.0.kind.has(Kind::CLOSED)
+        self.kind().has(Kind::CLOSED)
     }
 
     /// The key is empty or longer than 64 KiB.
     #[must_use]
     pub fn is_key(&self) -> bool {
-        self.0.kind.has(Kind::KEY)
+        self.kind().has(Kind::KEY)
     }
 
     /// The value is larger than any tier takes (512 MiB).
     #[must_use]
     pub fn is_too_large(&self) -> bool {
-        self.0.kind.has(Kind::TOO_LARGE)
+        self.kind().has(Kind::TOO_LARGE)
     }
 
     /// Waiting here could never end: a closure asked for its own key, or the engine's own thread or a pinned one would wait.
     #[must_use]
     pub fn is_would_deadlock(&self) -> bool {
-        self.0.kind.has(Kind::WOULD_DEADLOCK)
+        self.kind().has(Kind::WOULD_DEADLOCK)
     }
 
     /// A tier does not offer the operation.
     #[must_use]
     pub fn is_unsupported(&self) -> bool {
-        self.0.kind.has(Kind::UNSUPPORTED)
+        self.kind().has(Kind::UNSUPPORTED)
+    }
+
+    fn kind(&self) -> Kind {
+        match &self.0 {
+            Repr::Absent => Kind::ABSENT,
+            Repr::Told(inner) => inner.kind,
+        }
+    }
+
+    fn message(&self) -> &str {
+        match &self.0 {
+            Repr::Absent => "the source has no value for this key",
+            Repr::Told(inner) => &inner.message,
+        }
+    }
+
+    fn cause(&self) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
+        match &self.0 {
+            Repr::Absent => None,
+            Repr::Told(inner) => inner.source.as_deref(),
+        }
     }
 
     /// The names of the predicates that hold, for `Debug`.
@@ -197,14 +225,14 @@ impl Error {
             (Kind::WOULD_DEADLOCK, "would_deadlock"),
             (Kind::UNSUPPORTED, "unsupported"),
         ];
-        NAMES.iter().filter(|(kind, _)| self.0.kind.has(*kind)).map(|(_, name)| *name).collect()
+        NAMES.iter().filter(|(kind, _)| self.kind().has(*kind)).map(|(_, name)| *name).collect()
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)?;
-        match &self.0.source {
+        f.write_str(self.message())?;
+        match self.cause() {
             Some(source) => write!(f, ": {source}"),
             None => Ok(()),
         }
@@ -215,15 +243,15 @@ impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Error")
             .field("is", &self.kinds())
-            .field("message", &self.0.message)
-            .field("source", &self.0.source)
+            .field("message", &self.message())
+            .field("source", &self.cause())
             .finish()
     }
 }
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source.as_deref().map(|source| source as _)
+        self.cause().map(|source| source as _)
     }
 }
 
