@@ -180,6 +180,18 @@ impl L1 {
         holds
     }
 
+    /// Removes the entry of `key` if the marker is still there. The marker stays.
+    pub(crate) fn retract(&self, key: &str, token: Token) {
+        let guard = self.map.guard();
+        let name = self.name(key);
+        let mut shard = self.shard(name.hash);
+        if shard.markers.holds(name.hash, token)
+            && let Some(entry) = self.map.get(&name, &guard)
+        {
+            self.remove(&mut shard, &guard, entry, RemovalCause::Invalidated);
+        }
+    }
+
     /// Keeps a stale value as a stand-in until `retry_at`: the one that is resident, else `content` if the marker is there.
     pub(crate) fn delay_retry(&self, key: &str, token: Token, content: Content, retry_at: u64) {
         if self.look(key, |entry| entry.set_retry_at(retry_at)).is_none() && self.fill(key, token, content) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::write::{Untaken, settle, shown};
-use super::{Core, LONGEST_KEY};
+use super::{Core, LONGEST_KEY, Mark};
 use crate::bus::Change;
 use crate::error::{Error, Kind, Result};
 use crate::glob;
@@ -23,6 +23,11 @@ impl Core {
 
     async fn invalidate_through(&self, key: &str) -> Result<()> {
         let _lane = self.lane(key).await;
+        self.remove_everywhere(key).await
+    }
+
+    /// The caller holds the key's lane (E1).
+    async fn remove_everywhere(&self, key: &str) -> Result<()> {
         self.kill(key);
         let mut untaken = self.remove_below(key).await;
         // Whatever was read while the tiers still had the old value goes (E4).
@@ -31,6 +36,23 @@ impl Core {
             untaken.push(failed);
         }
         settle(&format!("the invalidation of `{}`", shown(key)), untaken)
+    }
+
+    /// Removes what is there in favour of a result that is not stored, unless something newer came since `mark` was placed
+    /// (E2).
+    pub(super) async fn take_away(self: &Arc<Self>, mark: Mark) {
+        if self.tiers.is_empty() && self.bus.is_none() {
+            return;
+        }
+        let core = self.clone();
+        let work = async move {
+            let _lane = core.lane(&mark.key).await;
+            if mark.holds() {
+                // What a tier did not take is retried; no caller fails for it.
+                let _ = core.remove_everywhere(&mark.key).await;
+            }
+        };
+        let _ = self.to_the_end(work).await;
     }
 
     async fn remove_below(&self, key: &str) -> Vec<Untaken> {

@@ -30,8 +30,9 @@ pub(crate) enum Computed<X> {
 enum Verdict<X> {
     /// It was there after all.
     Found(Found),
-    /// The closure returned; what it returned beside the value is missing where the source has none.
-    Computed(Loaded, Option<X>),
+    /// The closure returned; what it returned beside the value is missing where the source has none. Whether something
+    /// older may be there.
+    Computed(Loaded, Option<X>, bool),
     /// The closure failed; the stale value that may stand in.
     Failed(Option<Found>, Error),
 }
@@ -70,10 +71,11 @@ impl Core {
                 })
             }
         };
-        self.count(match &computed {
+        let answer = match &computed {
             Ok(Computed::Found(found)) => self.load_count(found),
             Ok(Computed::Led(..)) | Err(_) => Count::Miss,
-        });
+        };
+        self.count_request(answer, settings.skipped);
         computed
     }
 
@@ -145,7 +147,10 @@ impl Core {
                 lease.land(Ok(found.clone()));
                 Ok(Computed::Found(found))
             }
-            Verdict::Computed(loaded, extra) => self.keep(lease, mark, loaded, extra, settings).await,
+            Verdict::Computed(loaded, extra, older) => {
+                let found = self.keep(lease, mark, loaded, older, settings).await;
+                Ok(Computed::Led(found, extra))
+            }
             Verdict::Failed(stand_in, error) => self.fail_safe(lease, mark, stand_in, settings, error),
         }
     }
@@ -167,11 +172,13 @@ impl Core {
             return Verdict::Found(found);
         }
         let mut stand_in = self.stale(call.key, settings);
+        let mut older = self.l1.look(call.key, |_| ()).is_some();
         if let Some((found, _)) = stand_in.take_if(|(_, retry_at)| self.now_millis() < *retry_at) {
             return Verdict::Found(found);
         }
         let within = if stand_in.is_some() { self.deadlines.soft } else { self.deadlines.hard };
         let read = self.read_below(call.key, settings, within).await;
+        older |= read.may_have();
         if let Some(below) = read.found {
             if below.suits(settings, self.now_millis()) && accept(&below) {
                 return Verdict::Found(below);
@@ -182,7 +189,7 @@ impl Core {
         }
         let stand_in = stand_in.map(|(found, _)| found).filter(accept);
         match self.compute(lease, inner, call, stand_in.is_some()).await {
-            Ok((loaded, extra)) => Verdict::Computed(loaded, extra),
+            Ok((loaded, extra)) => Verdict::Computed(loaded, extra, older),
             Err(error) => Verdict::Failed(stand_in, error),
         }
     }
@@ -245,15 +252,16 @@ impl Core {
         }
     }
 
-    /// Stores what was computed: L1, then the followers, then the lower tiers.
-    async fn keep<X>(
+    /// Stores what was computed: L1, then the followers, then the lower tiers. What has no time to live takes away what
+    /// is there.
+    async fn keep(
         self: &Arc<Self>,
         lease: Lease<LoadOutcome>,
         mark: Mark,
         loaded: Loaded,
-        extra: Option<X>,
+        older: bool,
         settings: &Settings,
-    ) -> Result<Computed<X>> {
+    ) -> Found {
         let base = match (&loaded.value, loaded.ttl) {
             (_, Some(ttl)) => ttl,
             (Some(_), None) => settings.ttl,
@@ -261,12 +269,15 @@ impl Core {
         };
         let ttl = jittered(base, settings.jitter);
         let grace = if loaded.value.is_some() { round_grace(settings.grace) } else { Default::default() };
-        let l1_ttl = settings.l1_ttl.map(|most| most.min(ttl));
-        let content = self.content(loaded.value, ttl, grace, l1_ttl, loaded.weight);
+        let content = self.content(loaded.value, ttl, grace, settings.l1_ttl, loaded.weight);
         let found = Found { value: content.value.clone(), level: FLIGHT, times: content.times };
         let store = loaded.store && !ttl.is_zero();
         if store && self.reads_l1(settings.skipped) {
             self.l1.fill(&mark.key, mark.token, content);
+        }
+        let takes_away = loaded.store && ttl.is_zero() && older;
+        if takes_away {
+            self.l1.retract(&mark.key, mark.token);
         }
         // Last, after the value is where a follower or the next caller looks for it. A flight that was ended from outside
         // has its followers' outcome already; its late value was stored if its marker was still there.
@@ -283,8 +294,10 @@ impl Core {
                 until: self.now().saturating_add(self.deadlines.hard),
             };
             self.store(write, mark).await;
+        } else if takes_away {
+            self.take_away(mark).await;
         }
-        Ok(Computed::Led(found, extra))
+        found
     }
 
     /// The computation failed: a stale value stands in for a while, or the fallback for this call, or the error is shared.

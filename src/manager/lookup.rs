@@ -56,7 +56,7 @@ impl Core {
     pub(crate) async fn lookup(self: &Arc<Self>, key: &str, settings: &Settings) -> Result<Lookup> {
         self.admit(key)?;
         if let Some(found) = self.resident(key, settings) {
-            self.count(self.hit_at(&found));
+            self.count_request(self.hit_at(&found), settings.skipped);
             return Ok(self.told(found));
         }
         let read = self.read_below(key, settings, self.deadlines.hard).await;
@@ -69,10 +69,11 @@ impl Core {
             (below, None) => below,
         };
         if let Some(found) = best {
-            self.count(if fresh(&found) { self.hit_at(&found) } else { Count::Miss });
+            let answer = if fresh(&found) { self.hit_at(&found) } else { Count::Miss };
+            self.count_request(answer, settings.skipped);
             return Ok(self.told(found));
         }
-        self.count(Count::Miss);
+        self.count_request(Count::Miss, settings.skipped);
         Ok(Lookup::Miss(match (&read.failed, self.l1.absence(key)) {
             (Some(error), _) if error.is_timeout() => MissReason::Timeout,
             (Some(_), _) => MissReason::TierFailed,

@@ -108,7 +108,8 @@ enum Count {
     Miss,
     Stale,
     Absent,
-    L1Miss,
+    /// A request that was told not to look at L1; any other looks there, and if it is no hit it is a miss.
+    L1Skipped,
     Promotion,
     Computation,
     LoneComputation,
@@ -179,6 +180,14 @@ impl Core {
     #[inline]
     fn count(&self, which: Count) {
         self.counters.count(which as usize);
+    }
+
+    /// Counts the answer to a request.
+    fn count_request(&self, answer: Count, skipped: Skipped) {
+        self.count(answer);
+        if !self.reads_l1(skipped) {
+            self.count(Count::L1Skipped);
+        }
     }
 
     pub(crate) fn now(&self) -> Duration {

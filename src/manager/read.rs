@@ -73,10 +73,11 @@ impl Core {
     pub(crate) async fn read(self: &Arc<Self>, key: &str, settings: &Settings) -> Result<Option<Found>> {
         self.admit(key)?;
         let found = self.read_through(key, settings).await;
-        self.count(match &found {
+        let answer = match &found {
             Ok(Some(found)) => self.hit_at(found),
             Ok(None) | Err(_) => Count::Miss,
-        });
+        };
+        self.count_request(answer, settings.skipped);
         found
     }
 
@@ -111,11 +112,7 @@ impl Core {
             return None;
         }
         let found = self.l1.hit(key, Found::resident);
-        let found = found.filter(|found| found.suits(settings, self.l1.now()));
-        if found.is_none() {
-            self.count(Count::L1Miss);
-        }
-        found
+        found.filter(|found| found.suits(settings, self.l1.now()))
     }
 
     /// Asks the lower tiers, together with whoever asks for the same key.
@@ -272,6 +269,11 @@ impl Core {
 }
 
 impl Read {
+    /// Whether a tier has, or may have, a value that was not taken.
+    pub(super) fn may_have(&self) -> bool {
+        self.found.is_some() || self.failed.is_some() || self.garbled || self.skipped
+    }
+
     pub(super) fn closed() -> Self {
         Self { failed: Some(Error::closed()), ..Self::default() }
     }

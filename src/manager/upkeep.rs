@@ -67,13 +67,11 @@ impl Core {
 
     pub(crate) fn tier_stats(&self) -> Vec<TierStats> {
         let n = |which: Count| self.counters.sum(which as usize);
-        let l1 = self.hot.then(|| TierStats {
-            tier_level: 1,
-            backend_name: "l1".into(),
-            hits: n(Count::L1Hit) + n(Count::L1Absent),
-            misses: n(Count::L1Miss),
-            errors: 0,
-            skipped: 0,
+        let l1 = self.hot.then(|| {
+            let (hits, skipped) = (n(Count::L1Hit) + n(Count::L1Absent), n(Count::L1Skipped));
+            // A snapshot taken while requests end need not add up.
+            let misses = self.stats().total_requests.saturating_sub(hits + skipped);
+            TierStats { tier_level: 1, backend_name: "l1".into(), hits, misses, errors: 0, skipped }
         });
         l1.into_iter().chain(self.tiers.iter().map(|tier| tier.stats())).collect()
     }

@@ -102,7 +102,7 @@ impl Core {
         weight: Option<u32>,
     ) -> Content {
         let now = self.now();
-        let own = l1_ttl.unwrap_or_else(|| scale(ttl, self.l1_scale));
+        let own = l1_ttl.map_or_else(|| scale(ttl, self.l1_scale), |most| most.min(ttl));
         let fresh_until = deadline(now, own);
         let dead_at = deadline(now, own.saturating_add(grace));
         Content { value, times: Times { written: crate::clock::millis(now), fresh_until, dead_at }, weight }
