@@ -121,8 +121,21 @@ pub enum Answer {
     Nil,
     Int(i64),
     Text(String),
+    /// A string that is not UTF-8.
+    Bytes(Vec<u8>),
     Error(String),
     List(Vec<Answer>),
+}
+
+impl Answer {
+    /// The string as bytes, whether it is UTF-8 or not.
+    pub fn into_bytes(self) -> Option<Vec<u8>> {
+        match self {
+            Answer::Text(text) => Some(text.into_bytes()),
+            Answer::Bytes(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
 }
 
 /// A port that nothing listens on.
@@ -170,7 +183,8 @@ fn read(from: &mut impl BufRead) -> io::Result<Answer> {
             Ok(length) => {
                 let mut bytes = vec![0; length + 2];
                 from.read_exact(&mut bytes)?;
-                Answer::Text(String::from_utf8_lossy(&bytes[..length]).into_owned())
+                bytes.truncate(length);
+                String::from_utf8(bytes).map_or_else(|error| Answer::Bytes(error.into_bytes()), Answer::Text)
             }
         },
         "*" => match usize::try_from(number()?) {
