@@ -64,6 +64,11 @@ pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Milliseconds of a clock as a signed number: what is older than the clock's origin lies below zero.
+pub(crate) fn signed(millis: u64) -> i64 {
+    i64::try_from(millis).unwrap_or(i64::MAX)
+}
+
 /// The instant `ttl` after `now` in milliseconds, rounded up; what does not fit is the far future, never the past.
 pub(crate) fn deadline(now: Duration, ttl: Duration) -> u64 {
     match now.checked_add(ttl) {

@@ -67,7 +67,8 @@ impl Equivalent<Name> for NameRef<'_> {
 /// The times of an entry in milliseconds of the engine's clock: fresh until `fresh_until`, then stale until `dead_at`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Times {
-    pub(crate) written: u64,
+    /// Below zero for what was written before this engine's clock began.
+    pub(crate) written: i64,
     pub(crate) fresh_until: u64,
     pub(crate) dead_at: u64,
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::write::{Write, admit_value, jittered};
 use super::{Core, Count, Found, Mark, THROTTLE};
-use crate::clock::millis;
+use crate::clock::{millis, signed};
 use crate::entry::{Content, Times};
 use crate::error::{Error, Kind, Result};
 use crate::flight::{self, Entered, Flights, Followed, Lease};
@@ -332,7 +332,7 @@ impl Core {
         match &settings.fallback {
             Some(value) => {
                 let now = self.now_millis();
-                let times = Times { written: now, fresh_until: 0, dead_at: 0 };
+                let times = Times { written: signed(now), fresh_until: 0, dead_at: 0 };
                 Ok(Computed::Found(Found { value: Some(value.clone()), level: 0, times }))
             }
             None => Err(error),

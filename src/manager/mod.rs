@@ -38,7 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bus::Bus;
-use crate::clock::{Clock, millis};
+use crate::clock::{Clock, millis, signed};
 use crate::counter::Counters;
 use crate::entry::{Entry, Times};
 use crate::error::{Error, Kind, Result};
@@ -144,7 +144,7 @@ impl Found {
     }
 
     pub(crate) fn age(&self, now: u64) -> Duration {
-        Duration::from_millis(now.saturating_sub(self.times.written))
+        Duration::from_millis(u64::try_from(signed(now).saturating_sub(self.times.written)).unwrap_or(0))
     }
 
     /// Whether the caller's options take a fresh value of this age.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::write::Write;
 use super::{Core, Count, Found, Mark};
-use crate::clock::deadline;
+use crate::clock::{deadline, signed};
 use crate::entry::{Content, Times};
 use crate::error::{Error, Kind, Result};
 use crate::flight::{Entered, Followed};
@@ -222,7 +222,7 @@ impl Core {
         // A life that has less than a millisecond left is over: rounding up would lengthen it.
         let fresh_until = deadline(now, fresh_left.saturating_sub(Duration::from_nanos(999_999)));
         Times {
-            written: self.now_millis().saturating_sub(crate::clock::millis(age)),
+            written: signed(self.now_millis()).saturating_sub(signed(crate::clock::millis(age))),
             fresh_until: if fresh_left.is_zero() { 0 } else { fresh_until },
             dead_at: deadline(now, all_left.min(whole.saturating_add(frame.grace))),
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Core, LARGEST_VALUE, Mark};
 use crate::bus::Change;
-use crate::clock::deadline;
+use crate::clock::{deadline, signed};
 use crate::entry::{Content, Times};
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Frame, round_grace};
@@ -105,7 +105,7 @@ impl Core {
         let own = l1_ttl.map_or_else(|| scale(ttl, self.l1_scale), |most| most.min(ttl));
         let fresh_until = deadline(now, own);
         let dead_at = deadline(now, own.saturating_add(grace));
-        Content { value, times: Times { written: crate::clock::millis(now), fresh_until, dead_at }, weight }
+        Content { value, times: Times { written: signed(crate::clock::millis(now)), fresh_until, dead_at }, weight }
     }
 
     /// Writes what a load or a promotion found to lower tiers, unless something newer came since `mark` was placed (E2).

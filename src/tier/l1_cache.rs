@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::{BoxFuture, CacheBackend, L2CacheBackend};
-use crate::clock::{Tick, deadline};
+use crate::clock::{Tick, deadline, signed};
 use crate::entry::{Content, Entry, Times};
 use crate::error::{Error, Result};
 use crate::l1::{L1, Limits};
@@ -205,7 +205,7 @@ impl CacheBackend for L1Cache {
             let l1 = self.table();
             let now = Duration::from_millis(l1.now());
             let end = deadline(now, ttl);
-            let times = Times { written: l1.now(), fresh_until: end, dead_at: end };
+            let times = Times { written: signed(l1.now()), fresh_until: end, dead_at: end };
             l1.insert(key, Content { value: Some(Value::bytes(value)), times, weight: None });
             Ok(())
         })
