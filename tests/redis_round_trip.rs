@@ -1,5 +1,6 @@
 //! Redis as the tier below L1: what goes in comes out, in one round trip, and never lives longer than it should.
 #![cfg(feature = "redis")]
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 #[path = "support/faces.rs"]
 mod faces;
