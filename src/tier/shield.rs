@@ -1,7 +1,8 @@
 //! What stands between the engine and a tier: the deadline of a request, and a place to run for foreign code.
 //!
 //! A tier of the crate's own drives itself on the engine's background thread. A foreign tier may expect a tokio runtime
-//! around its futures; the shield enters the engine's own while it polls them, unless the caller brings one.
+//! around its futures; the shield enters the engine's own while it polls them. The caller's, if there is one, may have no
+//! timers and no I/O, and may end before the engine does.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -181,7 +182,7 @@ pub(crate) async fn timeout<F: Future>(clock: &dyn Clock, until: Duration, futur
     .await
 }
 
-/// A future polled inside a tokio runtime's context where there is none.
+/// A future polled inside the context of the engine's own tokio runtime, if one is given.
 struct InContext<'a, F> {
     operation: Pin<&'a mut F>,
     context: Option<&'a tokio::runtime::Handle>,
@@ -191,10 +192,7 @@ impl<F: Future> Future for InContext<'_, F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let _entered = match self.context {
-            Some(context) if tokio::runtime::Handle::try_current().is_err() => Some(context.enter()),
-            _ => None,
-        };
+        let _entered = self.context.map(tokio::runtime::Handle::enter);
         self.operation.as_mut().poll(cx)
     }
 }

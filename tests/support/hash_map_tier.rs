@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ type Store = Arc<RwLock<HashMap<String, (Bytes, Instant)>>>;
 pub struct HashMapCache {
     store: Store,
     latency: Option<Duration>,
+    waiting: AtomicUsize,
 }
 
 impl HashMapCache {
@@ -28,6 +30,11 @@ impl HashMapCache {
         Self { latency: Some(latency), ..Self::default() }
     }
 
+    /// Operations that sleep, or were given up while they did.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
+    }
+
     pub fn keys(&self) -> Vec<String> {
         let mut keys: Vec<_> = self.store.read().unwrap().keys().cloned().collect();
         keys.sort();
@@ -36,7 +43,9 @@ impl HashMapCache {
 
     async fn wait(&self) {
         if let Some(latency) = self.latency {
+            self.waiting.fetch_add(1, Ordering::SeqCst);
             tokio::time::sleep(latency).await;
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
