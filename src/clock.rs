@@ -1,10 +1,10 @@
 //! Time behind a trait: monotonic, coarse where it is read on every hit, and settable in tests.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::Arc;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -77,15 +77,50 @@ pub(crate) fn deadline(now: Duration, ttl: Duration) -> u64 {
     }
 }
 
+/// The timers of a background runtime. They may be awaited anywhere; once the runtime goes down all of them are over, since
+/// tokio's own panic when they are polled then.
+#[derive(Clone)]
+pub(crate) struct Timers {
+    runtime: tokio::runtime::Handle,
+    /// Held, shared, while a timer is polled: the runtime does not go down meanwhile.
+    up: Arc<RwLock<bool>>,
+}
+
+impl Timers {
+    pub(crate) fn new(runtime: tokio::runtime::Handle) -> Self {
+        Self { runtime, up: Arc::new(RwLock::new(true)) }
+    }
+
+    /// Says that the runtime goes down. Its end wakes those that wait.
+    pub(crate) fn shut(&self) {
+        *self.up.write().unwrap_or_else(PoisonError::into_inner) = false;
+    }
+
+    fn sleep_until(&self, at: Instant) -> impl Future<Output = ()> + Send + use<> {
+        // The timer belongs to the background runtime whichever executor awaits it.
+        let _entered = self.runtime.enter();
+        let sleep = tokio::time::sleep_until(at.into());
+        let up = self.up.clone();
+        async move {
+            let mut sleep = pin!(sleep);
+            poll_fn(|cx| {
+                let up = up.read().unwrap_or_else(PoisonError::into_inner);
+                if *up { sleep.as_mut().poll(cx) } else { Poll::Ready(()) }
+            })
+            .await;
+        }
+    }
+}
+
 /// The machine's monotonic clock, with timers on the engine's background runtime.
 pub(crate) struct SystemClock {
     origin: Instant,
     tick: Arc<Tick>,
-    timers: tokio::runtime::Handle,
+    timers: Timers,
 }
 
 impl SystemClock {
-    pub(crate) fn new(timers: tokio::runtime::Handle) -> Self {
+    pub(crate) fn new(timers: Timers) -> Self {
         Self { origin: Instant::now(), tick: Arc::new(Tick::default()), timers }
     }
 }
@@ -100,10 +135,8 @@ impl Clock for SystemClock {
     }
 
     fn sleep_until(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        // The timer belongs to the background runtime whichever executor awaits it.
-        let _entered = self.timers.enter();
         match self.origin.checked_add(deadline) {
-            Some(at) => Box::pin(tokio::time::sleep_until(at.into())),
+            Some(at) => Box::pin(self.timers.sleep_until(at)),
             None => Box::pin(std::future::pending()),
         }
     }

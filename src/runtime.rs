@@ -7,6 +7,7 @@ use std::thread;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{Notify, watch};
 
+use crate::clock::Timers;
 use crate::error::{BoxError, Error, Kind, Result};
 use crate::sync::Arc;
 
@@ -34,6 +35,7 @@ impl Spawn for Handle {
 /// A task holds the [`Handle`], never this value: it would keep its own runtime alive.
 pub(crate) struct Runtime {
     handle: Handle,
+    timers: Timers,
     stop: Arc<Notify>,
     /// Closed once the thread has dropped every task.
     ended: watch::Receiver<()>,
@@ -52,11 +54,12 @@ impl Runtime {
 
     fn start_named(name: &str, begin: fn()) -> Result<Arc<Self>> {
         let mut builder = Builder::new_current_thread();
-        builder.enable_time().thread_name("tercel-resolve");
-        #[cfg(feature = "redis")]
-        builder.enable_io();
+        // I/O too, where anybody's features have it: foreign tiers run here.
+        builder.enable_all().thread_name("tercel-resolve");
         let runtime = builder.build().map_err(|error| failed(error.into()))?;
         let handle = runtime.handle().clone();
+        let timers = Timers::new(handle.clone());
+        let ending_timers = timers.clone();
         let stop = Arc::new(Notify::new());
         let (ending, ended) = watch::channel(());
         let stopping = stop.clone();
@@ -65,16 +68,22 @@ impl Runtime {
             let _ending = ending;
             begin();
             runtime.block_on(stopping.notified());
+            ending_timers.shut();
             // In the background: a name lookup that hangs in the system's resolver must not hold this thread.
             runtime.shutdown_background();
         };
         thread::Builder::new().name(name.into()).spawn(body).map_err(|error| failed(error.into()))?;
-        Ok(Arc::new(Self { handle, stop, ended }))
+        Ok(Arc::new(Self { handle, timers, stop, ended }))
     }
 
     /// The runtime, to start tasks and timers on.
     pub(crate) fn handle(&self) -> &Handle {
         &self.handle
+    }
+
+    /// Its timers, which may be awaited anywhere.
+    pub(crate) fn timers(&self) -> Timers {
+        self.timers.clone()
     }
 
     /// The runtime as the seam that tasks are started through.

@@ -304,7 +304,8 @@ impl CacheManager {
     }
 
     /// Ends the loads that run (their callers get [`is_closed`](Error::is_closed)), waits for the writes that have begun,
-    /// and stops the engine's threads. Every later call is refused. Twice is no error.
+    /// and stops the engine's I/O. Every later call is refused. Twice is no error. A thread for tiers of your own ends with
+    /// the last handle.
     ///
     /// # Errors
     /// None.

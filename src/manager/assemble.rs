@@ -3,6 +3,8 @@
 use std::any::Any;
 use std::sync::{Arc, Weak};
 
+use tokio::sync::Semaphore;
+
 use super::repair::{Repairs, repair};
 use super::upkeep::tick;
 use super::{Core, Deadlines};
@@ -83,7 +85,12 @@ impl Parts {
         if let Some(namespace) = &self.namespace
             && (namespace.is_empty() || namespace.contains(['{', '}']))
         {
-            return Err(Error::config(format!("cluster_namespace `{namespace}` must have a character and no braces")));
+            let name = if self.invalidation.as_ref().is_some_and(|config| config.channel == *namespace) {
+                "the channel of invalidation, which is the cluster_namespace,"
+            } else {
+                "cluster_namespace"
+            };
+            return Err(Error::config(format!("{name} is `{namespace}`: it needs a character and may have no braces")));
         }
         let Deadlines { soft, hard } = self.deadlines.unwrap_or_default();
         if hard.is_zero() || soft > hard {
@@ -106,7 +113,7 @@ impl Parts {
         let io = Runtime::start()?;
         let foreign = self.tiers.iter().any(|tier| is_foreign(&tier.backend));
         let worker = if foreign { Some(Runtime::start_worker()?) } else { None };
-        let clock = self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock::new(io.handle().clone())));
+        let clock = self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock::new(io.timers())));
         let l1 = match &self.l1 {
             Some((cache, _)) => cache.attach(clock.tick())?,
             None => Arc::new(L1::new(Limits::NOTHING, clock.tick())),
@@ -136,12 +143,12 @@ impl Parts {
                 bus,
                 announces_every_write: self.invalidation.as_ref().is_some_and(|config| config.auto_broadcast_on_write),
                 streams,
-                load_budget: self.load_budget.map(tokio::sync::Semaphore::new),
+                load_budget: self.load_budget.map(|most| Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
                 deadlines: self.deadlines.unwrap_or_default(),
                 clock: clock.clone(),
                 tasks: worker.as_ref().unwrap_or(&io).spawner(),
                 io,
-                worker,
+                _worker: worker,
                 counters: Counters::new(),
                 closed: AtomicBool::new(false),
             }

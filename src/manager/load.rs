@@ -71,6 +71,7 @@ impl Core {
                 })
             }
         };
+        let computed = self.unless_closed(computed);
         let answer = match &computed {
             Ok(Computed::Found(found)) => self.load_count(found),
             Ok(Computed::Led(..)) | Err(_) => Count::Miss,

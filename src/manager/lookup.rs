@@ -74,6 +74,7 @@ impl Core {
             return Ok(self.told(found));
         }
         self.count_request(Count::Miss, settings.skipped);
+        self.admit_any()?;
         Ok(Lookup::Miss(match (&read.failed, self.l1.absence(key)) {
             (Some(error), _) if error.is_timeout() => MissReason::Timeout,
             (Some(_), _) => MissReason::TierFailed,

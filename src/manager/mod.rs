@@ -78,7 +78,7 @@ pub(crate) struct Core {
     tasks: Arc<dyn Spawn>,
     io: Arc<Runtime>,
     /// Runs the futures of foreign tiers, so that one that blocks does not block the engine's I/O.
-    worker: Option<Arc<Runtime>>,
+    _worker: Option<Arc<Runtime>>,
     counters: Counters<{ Count::KINDS }>,
     closed: AtomicBool,
 }

@@ -72,7 +72,7 @@ impl Core {
     /// Reads `key` through all tiers. Counts the request.
     pub(crate) async fn read(self: &Arc<Self>, key: &str, settings: &Settings) -> Result<Option<Found>> {
         self.admit(key)?;
-        let found = self.read_through(key, settings).await;
+        let found = self.unless_closed(self.read_through(key, settings).await);
         let answer = match &found {
             Ok(Some(found)) => self.hit_at(found),
             Ok(None) | Err(_) => Count::Miss,

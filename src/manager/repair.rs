@@ -132,7 +132,7 @@ impl Repairs {
 pub(super) async fn repair(core: Weak<Core>) {
     let mut delay = FIRST_DELAY;
     loop {
-        let Some(strong) = core.upgrade() else { return };
+        let Some(strong) = core.upgrade().filter(|core| core.admit_any().is_ok()) else { return };
         let progress = strong.pay().await;
         let owing = strong.repairs.len() > 0;
         delay = if progress { FIRST_DELAY } else { (delay * 2).min(LONGEST_DELAY) };

@@ -117,10 +117,17 @@ impl Core {
             drop(self.lane(&key).await);
         }
         self.kill_where(|_| true);
-        if let Some(worker) = &self.worker {
-            worker.stop().await;
-        }
+        // With it end the timers of whoever still waits. The thread of foreign tiers stays until the last handle is gone: an
+        // operation of theirs may be polled by its caller right now, and tokio's timers panic where their runtime is gone.
         self.io.stop().await;
+    }
+
+    /// What a request came to, where the end of the cache is what ended its wait.
+    pub(super) fn unless_closed<T>(&self, outcome: Result<T>) -> Result<T> {
+        match outcome {
+            Err(error) if error.is_timeout() || error.is_tier() => self.admit_any().and(Err(error)),
+            outcome => outcome,
+        }
     }
 
     pub(crate) fn validate(&self) -> Result<(), String> {
