@@ -315,7 +315,7 @@ impl Drop for Bed {
 
 /// Waits until `done`. The bound only ends a test that would hang.
 pub fn eventually(mut done: impl FnMut() -> bool, what: impl FnOnce(()) -> String) {
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_secs(30);
     while !done() {
         if Instant::now() >= end {
             panic!("it did not come about: {}", what(()));
