@@ -5,12 +5,11 @@
 use std::future::Future;
 use std::ops::Deref;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Condvar, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use futures::executor::block_on;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tercel::{
@@ -377,5 +376,30 @@ impl Gate {
 
     pub fn pass_blocking(&self) {
         block_on(self.pass());
+    }
+}
+
+/// Drives a future on this thread; may be nested, unlike most executors' own.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    #[derive(Default)]
+    struct Signal(Mutex<bool>, Condvar);
+    impl Wake for Signal {
+        fn wake(self: Arc<Self>) {
+            *self.0.lock().unwrap() = true;
+            self.1.notify_one();
+        }
+    }
+    let signal = Arc::new(Signal::default());
+    let waker = Waker::from(signal.clone());
+    let mut future = Box::pin(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        let mut woken = signal.0.lock().unwrap();
+        while !*woken {
+            woken = signal.1.wait(woken).unwrap();
+        }
+        *woken = false;
     }
 }
