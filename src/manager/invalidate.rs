@@ -60,7 +60,7 @@ impl Core {
         let mut untaken = Vec::new();
         for (index, tier) in self.tiers.iter().enumerate() {
             match tier.remove(key, until).await {
-                Ok(()) => self.repairs.settled(index, key),
+                Ok(()) => self.settled(index, key),
                 Err(error) => {
                     self.repairs.owe(index, key);
                     untaken.push(Untaken { by: format!("tier `{}`", tier.name()), error });

@@ -3,7 +3,9 @@
 //!
 //! # Invariants
 //! - R1: a key that is owed to a tier is not read from it.
-//! - R2: the debts are bounded. Beyond the bound a tier is not read at all, until everything in it was removed.
+//! - R2: the other instances hear of a removal again once it was paid: they may have read the tier's old copy after they
+//!   heard of it first, or never have heard of it.
+//! - R3: the debts are bounded. Beyond the bound a tier is not read at all, until everything in it was removed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -38,6 +40,8 @@ struct Debts {
     keys: HashMap<Arc<str>, u64>,
     patterns: HashMap<Arc<str>, u64>,
     everything: u64,
+    /// Debts of patterns and of everything entered so far. One that is entered again while it is being paid is a new one.
+    entered: u64,
     words: Vec<Change>,
 }
 
@@ -70,6 +74,7 @@ impl Repairs {
         self.change(|debts| {
             if debts.keys.len() >= MOST_KEYS && !debts.keys.contains_key(key) {
                 debts.everything |= 1 << tier;
+                debts.entered += 1;
             } else {
                 *debts.keys.entry(key.into()).or_default() |= 1 << tier;
             }
@@ -79,6 +84,7 @@ impl Repairs {
 
     pub(super) fn owe_pattern(&self, tier: usize, pattern: &str) {
         self.change(|debts| {
+            debts.entered += 1;
             if debts.patterns.len() >= MOST_PATTERNS && !debts.patterns.contains_key(pattern) {
                 debts.everything |= 1 << tier;
             } else {
@@ -100,20 +106,23 @@ impl Repairs {
         self.wake.notify_one();
     }
 
-    /// The tier has taken a newer write or removal of `key`.
-    pub(super) fn settled(&self, tier: usize, key: &str) {
+    /// The tier has taken a newer write or removal of `key`: whether it was owed one.
+    fn settled(&self, tier: usize, key: &str) -> bool {
         // Acquire: see `bypasses`.
         if self.count.load(Ordering::Acquire) == 0 {
-            return;
+            return false;
         }
+        let mut owed = false;
         self.change(|debts| {
             if let Some(tiers) = debts.keys.get_mut(key) {
+                owed = *tiers & 1 << tier != 0;
                 *tiers &= !(1 << tier);
                 if *tiers == 0 {
                     debts.keys.remove(key);
                 }
             }
         });
+        owed
     }
 
     fn change(&self, change: impl FnOnce(&mut Debts)) {
@@ -150,36 +159,76 @@ pub(super) async fn repair(core: Weak<Core>) {
 }
 
 impl Core {
+    /// The tier has taken a newer write or removal of `key`.
+    pub(super) fn settled(&self, tier: usize, key: &str) {
+        if self.repairs.settled(tier, key) {
+            self.owe_word(Change::Remove(vec![key.to_owned()]));
+        }
+    }
+
+    /// Has the other instances told what a tier has taken late (R2).
+    fn owe_word(&self, word: Change) {
+        if self.bus.is_some() {
+            self.repairs.owe_word(word);
+        }
+    }
+
     /// Tries every debt once; whether any was paid.
     async fn pay(&self) -> bool {
         let before = self.repairs.len();
         if before == 0 {
             return false;
         }
-        for (index, tier) in self.tiers.iter().enumerate() {
-            let bit = 1u64 << index;
-            let everything = self.repairs.debts.lock().everything & bit != 0;
-            if everything && tier.remove_pattern("*").await.is_ok() {
-                self.repairs.change(|debts| debts.everything &= !bit);
-            }
-            let patterns: Vec<_> = self.repairs.debts.lock().patterns.keys().cloned().collect();
-            for pattern in patterns {
-                if tier.remove_pattern(&pattern).await.is_err() {
-                    break;
-                }
-                self.repairs.change(|debts| {
-                    if let Some(tiers) = debts.patterns.get_mut(&pattern) {
-                        *tiers &= !bit;
-                        if *tiers == 0 {
-                            debts.patterns.remove(&pattern);
-                        }
-                    }
-                });
-            }
+        for index in 0..self.tiers.len() {
+            self.pay_everything(index).await;
+            self.pay_patterns(index).await;
             self.pay_keys(index).await;
         }
         self.pay_words().await;
         self.repairs.len() < before
+    }
+
+    async fn pay_everything(&self, index: usize) {
+        let (tier, bit) = (&self.tiers[index], 1u64 << index);
+        let (owed, entered) = {
+            let debts = self.repairs.debts.lock();
+            (debts.everything & bit != 0, debts.entered)
+        };
+        if !owed || tier.remove_pattern("*").await.is_err() {
+            return;
+        }
+        self.repairs.change(|debts| {
+            if debts.entered == entered {
+                debts.everything &= !bit;
+            }
+        });
+        self.owe_word(Change::Clear);
+    }
+
+    async fn pay_patterns(&self, index: usize) {
+        let (tier, bit) = (&self.tiers[index], 1u64 << index);
+        let (owed, entered): (Vec<Arc<str>>, u64) = {
+            let debts = self.repairs.debts.lock();
+            let owed = debts.patterns.iter().filter(|(_, tiers)| **tiers & bit != 0);
+            (owed.map(|(pattern, _)| pattern.clone()).collect(), debts.entered)
+        };
+        for pattern in owed {
+            if tier.remove_pattern(&pattern).await.is_err() {
+                return;
+            }
+            self.repairs.change(|debts| {
+                if debts.entered != entered {
+                    return;
+                }
+                if let Some(tiers) = debts.patterns.get_mut(&pattern) {
+                    *tiers &= !bit;
+                    if *tiers == 0 {
+                        debts.patterns.remove(&pattern);
+                    }
+                }
+            });
+            self.owe_word(Change::Pattern(pattern.to_string()));
+        }
     }
 
     async fn pay_keys(&self, index: usize) {
@@ -195,7 +244,7 @@ impl Core {
                 // The tier is still down: the rest can wait as well.
                 return;
             }
-            self.repairs.settled(index, &key);
+            self.settled(index, &key);
         }
     }
 

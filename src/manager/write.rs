@@ -144,7 +144,7 @@ impl Core {
             }
             let ttl = tier.scaled(write.ttl).min(write.most).saturating_add(write.grace);
             match tier.set(&write.key, bytes.clone(), ttl, write.until).await {
-                Ok(()) => self.repairs.settled(index, &write.key),
+                Ok(()) => self.settled(index, &write.key),
                 Err(error) => {
                     // The tier may hold an older value, or take this one late: it is removed there before it is read again.
                     self.repairs.owe(index, &write.key);

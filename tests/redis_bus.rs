@@ -1,0 +1,332 @@
+//! Several instances over one server: what one changes the others stop serving, and receiving costs the server nothing.
+#![cfg(feature = "redis")]
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+#[path = "support/faces.rs"]
+mod faces;
+#[path = "support/redis_server.rs"]
+mod redis_server;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use faces::{Face, HOUR, eventually, executed, executed_since, faces};
+use futures::executor::block_on;
+use redis_server::{Answer, RedisServer};
+use tercel::{CacheManager, InvalidationConfig, InvalidationStats, L1Cache, L2Cache, blocking};
+
+fn quiet() -> InvalidationConfig {
+    InvalidationConfig::default()
+}
+
+fn built(url: &str, config: InvalidationConfig) -> CacheManager {
+    let cache = CacheManager::builder().redis(url).invalidation(config).build().unwrap();
+    block_on(cache.ready()).unwrap();
+    cache
+}
+
+fn constructed(url: &str, config: InvalidationConfig) -> CacheManager {
+    let cache = block_on(async {
+        let l2 = Arc::new(L2Cache::with_url(url).await?);
+        CacheManager::new_with_invalidation(Arc::new(L1Cache::new()?), l2, url, config).await
+    });
+    let cache = cache.unwrap();
+    block_on(cache.ready()).unwrap();
+    cache
+}
+
+fn constructed_for_threads(url: &str, config: InvalidationConfig) -> CacheManager {
+    let l2 = Arc::new(block_on(L2Cache::with_url(url)).unwrap());
+    let l1 = Arc::new(L1Cache::new().unwrap());
+    let cache = blocking::CacheManager::new_with_invalidation(l1, l2, url, config).unwrap();
+    cache.ready().unwrap();
+    cache.as_async().clone()
+}
+
+fn heard(cache: &CacheManager) -> InvalidationStats {
+    cache.get_invalidation_stats().unwrap()
+}
+
+/// Waits until `to` has heard everything that `from` announced before: messages keep their order.
+fn settle(from: &CacheManager, to: &CacheManager) {
+    let marker = format!("marker:{}", fastrand::u64(..));
+    let (from, to) = (from.clone().into_blocking(), to.clone().into_blocking());
+    // Not written by `from`, so that hearing of it is what takes it out of L1.
+    to.set_with_strategy(&marker, "v", HOUR).unwrap();
+    from.invalidate(&marker).unwrap();
+    eventually("the marker is heard of", || to.peek(&marker).is_none());
+}
+
+#[test]
+fn every_kind_of_change_reaches_the_others() {
+    let Some(server) = RedisServer::start() else { return };
+    type Make = fn(&str, InvalidationConfig) -> CacheManager;
+    for make in [built as Make, constructed, constructed_for_threads] {
+        let (one, other) = (make(&server.url(), quiet()), make(&server.url(), quiet()));
+        for (here, there) in faces(&one).into_iter().zip(faces(&other)) {
+            type Change = fn(&Face);
+            let changes: [(&str, Change, Option<&str>); 4] = [
+                ("invalidate", |face| face.invalidate("k").unwrap(), None),
+                ("update_cache", |face| face.update("k", "new", Some(HOUR)).unwrap(), Some("new")),
+                ("set_with_broadcast", |face| face.broadcast("k", "newer", HOUR).unwrap(), Some("newer")),
+                ("invalidate_pattern", |face| face.invalidate_pattern("[j-l]*").unwrap(), None),
+            ];
+            for (what, change, then) in changes {
+                here.set("k", "old", HOUR).unwrap();
+                settle(&one, &other);
+                there.invalidate("k").unwrap();
+                here.set("k", "old", HOUR).unwrap();
+                assert_eq!(there.text("k").unwrap().as_deref(), Some("old"));
+                assert!(there.peek("k").is_some(), "it is in the other's L1");
+                change(&here);
+                eventually(&format!("{what} is heard of"), || there.peek("k").is_none());
+                assert_eq!(there.text("k").unwrap().as_deref(), then, "{what}");
+                assert_eq!(here.text("k").unwrap().as_deref(), then, "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_plain_write_is_announced_only_where_every_write_is() {
+    let Some(server) = RedisServer::start() else { return };
+    for announces in [false, true] {
+        let config = InvalidationConfig { auto_broadcast_on_write: announces, ..quiet() };
+        let (one, other) = (built(&server.url(), config.clone()), built(&server.url(), config));
+        for (here, there) in faces(&one).into_iter().zip(faces(&other)) {
+            here.set("k", "old", HOUR).unwrap();
+            settle(&one, &other);
+            there.text("k").unwrap();
+            here.set("k", "new", HOUR).unwrap();
+            settle(&one, &other);
+            let expected = if announces { "new" } else { "old" };
+            assert_eq!(there.text("k").unwrap().as_deref(), Some(expected), "auto_broadcast_on_write: {announces}");
+            settle(&other, &one);
+            there.invalidate("k").unwrap();
+            eventually("it is heard of", || here.peek("k").is_none());
+        }
+    }
+}
+
+#[test]
+fn an_instance_does_not_hear_itself() {
+    let Some(server) = RedisServer::start() else { return };
+    let (one, other) = (built(&server.url(), quiet()), built(&server.url(), quiet()));
+    for face in faces(&one) {
+        let before = heard(&one);
+        face.broadcast("k", "v", HOUR).unwrap();
+        // What the server sent to this instance before the other's word has arrived by then.
+        settle(&other, &one);
+        assert!(face.peek("k").is_some(), "its own word does not take its own value");
+        let after = heard(&one);
+        assert_eq!(after.messages_sent - before.messages_sent, 1);
+        assert_eq!(after.messages_received - before.messages_received, 1, "the other's, and not its own");
+    }
+}
+
+#[test]
+fn every_message_is_counted_as_what_it_is() {
+    let Some(server) = RedisServer::start() else { return };
+    let (one, other) = (built(&server.url(), quiet()), built(&server.url(), quiet()));
+    assert_eq!(heard(&other), InvalidationStats::default());
+    for (n, face) in faces(&one).iter().enumerate() {
+        let n = n as u64 + 1;
+        for _ in 0..3 {
+            face.invalidate("k").unwrap();
+        }
+        face.update("k", "v", None).unwrap();
+        face.broadcast("k", "v", HOUR).unwrap();
+        face.invalidate_pattern("k*").unwrap();
+        let before = heard(&other).processing_errors;
+        for foreign in [&b""[..], b"hello", b"\x01", &[0xff; 100]] {
+            server.command_bytes(&[b"PUBLISH", b"tc:{cache:invalidate.p00}:inv", foreign]);
+        }
+        eventually("everything is heard", || {
+            let heard = heard(&other);
+            heard.patterns_received == n && heard.processing_errors == before + 4
+        });
+        let heard = heard(&other);
+        assert_eq!(heard.messages_received, 6 * n);
+        assert_eq!((heard.removes_received, heard.updates_received, heard.bulk_removes_received), (3 * n, 2 * n, 0));
+        assert_eq!(one.get_invalidation_stats().unwrap().messages_sent, 6 * n);
+    }
+    assert_eq!(CacheManager::default().get_invalidation_stats(), None);
+}
+
+#[test]
+fn receivers_ask_the_server_for_nothing() {
+    let Some(server) = RedisServer::start() else { return };
+    let one = built(&server.url(), quiet());
+    let others: Vec<CacheManager> = (0..3).map(|_| built(&server.url(), quiet())).collect();
+    for face in faces(&one) {
+        for n in 0..50 {
+            face.set(&format!("k{n}"), "v", HOUR).unwrap();
+            for other in &others {
+                block_on(other.get(&format!("k{n}"))).unwrap();
+            }
+        }
+        let before = executed(&server);
+        let messages: Vec<u64> = others.iter().map(|other| heard(other).messages_received).collect();
+        for n in 0..50 {
+            face.invalidate(&format!("k{n}")).unwrap();
+        }
+        face.invalidate_pattern("nothing*").unwrap();
+        for (other, before) in others.iter().zip(messages) {
+            eventually("everything is heard", || heard(other).messages_received == before + 51);
+            assert!((0..50).all(|n| other.peek(&format!("k{n}")).is_none()));
+        }
+        let expected = [("publish", 51), ("scan", 1), ("unlink", 50)];
+        let expected: BTreeMap<String, u64> = expected.map(|(name, calls)| (name.to_owned(), calls)).into();
+        assert_eq!(executed_since(&server, &before), expected);
+    }
+}
+
+/// Pub/Sub forgets: whoever was away when a message was sent never gets it. So whoever comes back trusts nothing it has.
+#[test]
+fn an_instance_that_missed_a_message_forgets_what_it_has_when_it_hears_again() {
+    let Some(server) = RedisServer::start() else { return };
+    server.command(&["ACL", "SETUSER", "listener", "on", ">pw", "~*", "&*", "+@all"]);
+    let one = built(&server.url(), quiet());
+    let other = built(&format!("redis://listener:pw@127.0.0.1:{}", server.port()), quiet());
+    for (here, there) in faces(&one).into_iter().zip(faces(&other)) {
+        here.broadcast("k", "old", HOUR).unwrap();
+        settle(&one, &other);
+        assert_eq!(there.text("k").unwrap().as_deref(), Some("old"));
+        // Its subscription ends, and may not begin again for now.
+        server.command(&["ACL", "SETUSER", "listener", "resetchannels"]);
+        eventually("it knows that it does not hear", || block_on(other.health_check()).invalidation.is_some());
+        assert!(there.peek("k").is_some());
+        let before = heard(&other).messages_received;
+        here.broadcast("k", "new", HOUR).unwrap();
+        assert_eq!(there.text("k").unwrap().as_deref(), Some("old"), "the message was missed");
+        server.command(&["ACL", "SETUSER", "listener", "allchannels"]);
+        eventually("L1 is empty", || there.peek("k").is_none());
+        assert_eq!(there.text("k").unwrap().as_deref(), Some("new"));
+        assert_eq!(heard(&other).messages_received, before, "the message itself never came");
+        eventually("it is healthy again", || block_on(other.health_check()).is_healthy());
+    }
+}
+
+#[test]
+fn a_killed_subscription_is_made_anew_and_nothing_from_before_it_is_trusted() {
+    let Some(server) = RedisServer::start() else { return };
+    let (one, other) = (built(&server.url(), quiet()), built(&server.url(), quiet()));
+    for (here, there) in faces(&one).into_iter().zip(faces(&other)) {
+        for _ in 0..5 {
+            there.set("k", "v", HOUR).unwrap();
+            assert!(there.peek("k").is_some());
+            assert_ne!(server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]), Answer::Int(0));
+            eventually("L1 is empty", || there.peek("k").is_none());
+        }
+        // And it hears again.
+        block_on(other.ready()).unwrap();
+        block_on(one.ready()).unwrap();
+        eventually("the others are heard again", || {
+            there.text("k").unwrap();
+            here.invalidate("k").unwrap();
+            there.peek("k").is_none()
+        });
+    }
+}
+
+/// A removal that the server refused is announced again once it was repaired: whoever read the old value from the server in
+/// between has to forget it.
+#[test]
+fn what_was_read_between_an_announcement_and_its_repair_does_not_stay() {
+    let Some(server) = RedisServer::start() else { return };
+    let (one, other) = (built(&server.url(), quiet()), built(&server.url(), quiet()));
+    for (here, there) in faces(&one).into_iter().zip(faces(&other)) {
+        type Change = (&'static str, fn(&Face) -> tercel::Result<()>, &'static [&'static str]);
+        let changes: [Change; 3] = [
+            ("invalidate", |face| face.invalidate("k"), &["-unlink"]),
+            ("set_with_broadcast", |face| face.broadcast("k", "new", HOUR), &["-set", "-unlink"]),
+            ("invalidate_pattern", |face| face.invalidate_pattern("k*"), &["-scan"]),
+        ];
+        for (what, change, denied) in changes {
+            here.broadcast("k", "old", HOUR).unwrap();
+            settle(&one, &other);
+            assert_eq!(there.text("k").unwrap().as_deref(), Some("old"));
+            server.command(&[&["ACL", "SETUSER", "default"], denied].concat());
+            assert!(change(&here).unwrap_err().is_partial_write(), "{what}");
+            eventually("the word is heard", || there.peek("k").is_none());
+            // The server still has the old value, and the other instance is free to read it.
+            assert_eq!(there.text("k").unwrap().as_deref(), Some("old"), "{what}");
+            assert_ne!(here.text("k").unwrap().as_deref(), Some("old"), "{what}");
+            server.command(&["ACL", "SETUSER", "default", "+@all"]);
+            eventually(&format!("{what} is repaired"), || one.get_stats().pending_repairs == 0);
+            eventually(&format!("{what} is heard of again"), || there.peek("k").is_none());
+            assert_ne!(there.text("k").unwrap().as_deref(), Some("old"), "{what}");
+        }
+    }
+}
+
+#[test]
+fn the_audit_stream_says_what_was_announced() {
+    let Some(server) = RedisServer::start() else { return };
+    let config = InvalidationConfig {
+        enable_audit_stream: true,
+        audit_stream: "audit".into(),
+        audit_stream_maxlen: Some(1_000),
+        ..quiet()
+    };
+    let one = built(&server.url(), config);
+    let plain = built(&server.url(), quiet());
+    for face in faces(&one) {
+        server.command(&["DEL", "audit"]);
+        face.invalidate("a").unwrap();
+        face.update("b", "v", None).unwrap();
+        face.broadcast("c", "v", HOUR).unwrap();
+        face.invalidate_pattern("d*").unwrap();
+        face.set("e", "v", HOUR).unwrap();
+        // An instance that keeps no log adds nothing to another's.
+        block_on(plain.invalidate("f")).unwrap();
+        let entries = face.read("audit", "0", 100, None).unwrap();
+        let said: Vec<(&str, &str)> = entries
+            .iter()
+            .map(|(_, fields)| {
+                assert_eq!(fields.len(), 3, "{fields:?}");
+                assert_eq!(
+                    (fields[0].0.as_str(), fields[1].0.as_str(), fields[2].0.as_str()),
+                    ("type", "key", "origin")
+                );
+                (fields[0].1.as_str(), fields[1].1.as_str())
+            })
+            .collect();
+        assert_eq!(said, [("remove", "a"), ("update", "b"), ("update", "c"), ("remove_pattern", "d*")]);
+        assert!(entries.iter().all(|(_, fields)| fields[2].1 == entries[0].1[2].1), "all are of one origin");
+    }
+}
+
+#[test]
+fn the_audit_stream_is_kept_short() {
+    let Some(server) = RedisServer::start() else { return };
+    let config = InvalidationConfig {
+        enable_audit_stream: true,
+        audit_stream: "audit".into(),
+        audit_stream_maxlen: Some(100),
+        ..quiet()
+    };
+    let cache = built(&server.url(), config).into_blocking();
+    for n in 0..1_000 {
+        cache.invalidate(&format!("k{n}")).unwrap();
+    }
+    let Answer::Int(length) = server.command(&["XLEN", "audit"]) else { panic!("XLEN answers a number") };
+    assert!((100..400).contains(&length), "about a hundred, not {length}");
+}
+
+#[test]
+fn caches_of_different_names_neither_share_values_nor_hear_each_other() {
+    let Some(server) = RedisServer::start() else { return };
+    let named = |name: &str| built(&server.url(), InvalidationConfig { channel: name.into(), ..quiet() });
+    let (a, b) = (named("a"), named("b"));
+    for (here, there) in faces(&a).into_iter().zip(faces(&b)) {
+        here.set("k", "of a", HOUR).unwrap();
+        there.set("k", "of b", HOUR).unwrap();
+        here.invalidate("k").unwrap();
+        here.invalidate_pattern("*").unwrap();
+        assert_eq!(here.text("k").unwrap(), None);
+        assert_eq!(there.text("k").unwrap().as_deref(), Some("of b"));
+        assert_eq!(heard(&b).messages_received, 0);
+        there.invalidate("k").unwrap();
+    }
+}
