@@ -1,0 +1,82 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+pub(crate) const HELP: &str = "\
+perf: measurements of tercel against its rivals, each a ratio inside one interleaved run
+
+    cargo run --release -p perf -- SCENARIO [OPTIONS]
+
+SCENARIO
+    handles        hits in L1 through the handles, against the bare L1 and the rivals; allocations per hit
+    instructions   instructions per hit, counted by valgrind
+    stampede       10,000 tasks and 200 threads on one cold key
+    l2             hits in Redis from a foreign thread, against a bare multiplexed GET
+    all            all of these
+
+OPTIONS
+    --json           one JSON object on standard output (for `all`, an array), instead of tables
+    --record FILE    the JSON into a file too
+    --rounds N       interleaved rounds; each scenario has its own default
+    --help           this text
+
+The exit status is 1 if a target is missed, 2 if the arguments are wrong. A scenario whose tool is missing is skipped and
+says so.
+";
+
+#[derive(Debug, PartialEq)]
+pub(crate) enum Scenario {
+    Handles,
+    Instructions,
+    Stampede,
+    L2,
+    /// So many hits of one rival and nothing else: what `instructions` runs under valgrind.
+    Spin(String, usize),
+}
+
+#[derive(Debug)]
+pub(crate) struct Arguments {
+    pub(crate) scenarios: Vec<Scenario>,
+    pub(crate) all: bool,
+    pub(crate) json: bool,
+    pub(crate) record: Option<PathBuf>,
+    pub(crate) rounds: Option<usize>,
+}
+
+impl Arguments {
+    /// `None`: help was asked for.
+    pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
+        let mut parsed = Self { scenarios: Vec::new(), all: false, json: false, record: None, rounds: None };
+        while let Some(word) = words.next() {
+            let mut next = |what: &str| words.next().ok_or_else(|| format!("{word} needs {what}"));
+            match word.as_str() {
+                "--help" | "-h" | "help" => return Ok(None),
+                "--json" => parsed.json = true,
+                "--record" => parsed.record = Some(next("a file")?.into()),
+                "--rounds" => parsed.rounds = Some(count(&word, &next("a number")?)?),
+                "handles" => parsed.scenarios.push(Scenario::Handles),
+                "instructions" => parsed.scenarios.push(Scenario::Instructions),
+                "stampede" => parsed.scenarios.push(Scenario::Stampede),
+                "l2" => parsed.scenarios.push(Scenario::L2),
+                "all" => {
+                    parsed.all = true;
+                    parsed.scenarios =
+                        vec![Scenario::Handles, Scenario::Instructions, Scenario::Stampede, Scenario::L2];
+                }
+                "spin" => {
+                    let name = next("a rival")?;
+                    parsed.scenarios = vec![Scenario::Spin(name, count("spin", &next("a number")?)?)];
+                }
+                unknown => return Err(format!("`{unknown}` is neither a scenario nor an option")),
+            }
+        }
+        if parsed.scenarios.is_empty() { Ok(None) } else { Ok(Some(parsed)) }
+    }
+}
+
+fn count(option: &str, word: &str) -> Result<usize, String> {
+    match word.parse() {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err(format!("{option}: `{word}` is not a number above 0")),
+    }
+}

@@ -1,0 +1,60 @@
+//! Hits in Redis from a thread that drives no runtime.
+
+use std::time::Instant;
+
+use benches::redis_server::RedisServer;
+use benches::remote::{self, BARE, BYPASS, PROMOTE};
+use benches::workload;
+
+use crate::machine::first_line;
+use crate::report::{Report, Row, Target};
+use crate::rounds::{interleaved, quantile};
+
+const READS: usize = 100;
+
+pub(crate) fn measure(rounds: Option<usize>) -> Result<Report, String> {
+    let rounds = rounds.unwrap_or(100);
+    let server = RedisServer::start().ok_or("redis-server is not installed")?;
+    let (keys, value) = (workload::keys(64), workload::value(100));
+    let remotes = remote::remotes(&server);
+    for remote in &remotes {
+        keys.iter().for_each(|key| remote.write(key, &value));
+    }
+    let mut p99 = vec![Vec::new(); remotes.len()];
+    let of = |name: &str| remotes.iter().position(|remote| remote.name() == name).expect("a rival of that name");
+    // A sample is the median of one go.
+    let samples = interleaved(rounds, &remotes, |remote, _| {
+        let mut times = Vec::with_capacity(READS);
+        for key in keys.iter().cycle().take(READS) {
+            let start = Instant::now();
+            let read = remote.read(key);
+            times.push(start.elapsed().as_nanos() as f64 / 1000.0);
+            assert_eq!(read, value.len(), "{}: every read is a hit", remote.name());
+        }
+        p99[of(remote.name())].push(quantile(times.clone(), 0.99));
+        quantile(times, 0.5)
+    });
+    let bare = &samples[of(BARE)];
+    let row = |which: usize| Row {
+        name: remotes[which].name().to_owned(),
+        figures: vec![
+            ("p50_us_p20", samples[which].quantile(0.2)),
+            ("p50_us", samples[which].quantile(0.5)),
+            ("p99_us", quantile(p99[which].clone(), 0.5)),
+            ("of_bare", samples[which].ratio_to(bare)),
+        ],
+    };
+    let target = |name: &str| Target::at_most(format!("{name} / {BARE}, p50"), samples[of(name)].ratio_to(bare), 1.3);
+    let server_version = first_line("redis-server", &["--version"]).unwrap_or_default();
+    let server_version = server_version.split(' ').find_map(|word| word.strip_prefix("v=")).unwrap_or("?").to_owned();
+    Ok(Report {
+        scenario: "l2",
+        about: format!(
+            "hits in redis-server {server_version} from a foreign thread, 100-byte values, one caller; {rounds} interleaved \
+             rounds of {READS} reads"
+        ),
+        packages: &["redis", "multi-tier-cache"],
+        rows: (0..remotes.len()).map(row).collect(),
+        targets: vec![target(BYPASS), target(PROMOTE)],
+    })
+}

@@ -1,0 +1,68 @@
+//! Measurements of `tercel` against its rivals: ratios inside one interleaved run, with targets.
+
+mod allocations;
+mod arguments;
+mod handles;
+mod instructions;
+mod l2;
+mod machine;
+mod report;
+mod rounds;
+mod stampede;
+
+use std::process::ExitCode;
+
+use arguments::{Arguments, Scenario};
+use report::Report;
+use serde_json::Value;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::parse(std::env::args().skip(1)) {
+        Ok(Some(arguments)) => arguments,
+        Ok(None) => {
+            print!("{}", arguments::HELP);
+            return ExitCode::SUCCESS;
+        }
+        Err(problem) => {
+            eprintln!("perf: {problem}\nperf --help says more.");
+            return ExitCode::from(2);
+        }
+    };
+    let mut reports = Vec::new();
+    for scenario in &arguments.scenarios {
+        let report = match scenario {
+            Scenario::Spin(name, hits) => return handles::spin(name, *hits),
+            Scenario::Handles => Ok(handles::measure(arguments.rounds)),
+            Scenario::Instructions => instructions::measure(),
+            Scenario::Stampede => Ok(stampede::measure(arguments.rounds)),
+            Scenario::L2 => l2::measure(arguments.rounds),
+        };
+        match report {
+            Ok(report) => reports.push(report),
+            Err(skipped) => println!("skipped: {skipped}"),
+        }
+        if !arguments.json
+            && let Some(report) = reports.last()
+        {
+            println!("{report}");
+        }
+    }
+    finish(&arguments, &reports)
+}
+
+fn finish(arguments: &Arguments, reports: &[Report]) -> ExitCode {
+    let whole = match reports {
+        [one] if !arguments.all => one.to_json(),
+        several => Value::Array(several.iter().map(Report::to_json).collect()),
+    };
+    if arguments.json {
+        println!("{whole}");
+    }
+    if let Some(file) = &arguments.record
+        && let Err(error) = std::fs::write(file, format!("{whole:#}\n"))
+    {
+        eprintln!("perf: {}: {error}", file.display());
+        return ExitCode::from(2);
+    }
+    if reports.iter().all(Report::is_met) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

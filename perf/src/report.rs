@@ -1,0 +1,116 @@
+//! What a scenario found: rows of figures, and targets.
+
+use std::fmt;
+
+use serde_json::{Map, Value, json};
+
+use crate::machine;
+
+/// One scenario's figures.
+pub(crate) struct Report {
+    pub(crate) scenario: &'static str,
+    /// What the figures are, in a line.
+    pub(crate) about: String,
+    /// Packages whose versions matter.
+    pub(crate) packages: &'static [&'static str],
+    pub(crate) rows: Vec<Row>,
+    pub(crate) targets: Vec<Target>,
+}
+
+/// One contender's figures, in the order of the table's columns.
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) figures: Vec<(&'static str, f64)>,
+}
+
+/// A figure that is to be reached.
+pub(crate) struct Target {
+    pub(crate) name: String,
+    pub(crate) value: f64,
+    pub(crate) bound: Bound,
+}
+
+pub(crate) enum Bound {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+impl Target {
+    pub(crate) fn at_most(name: impl Into<String>, value: f64, bound: f64) -> Self {
+        Self { name: name.into(), value, bound: Bound::AtMost(bound) }
+    }
+
+    pub(crate) fn at_least(name: impl Into<String>, value: f64, bound: f64) -> Self {
+        Self { name: name.into(), value, bound: Bound::AtLeast(bound) }
+    }
+
+    pub(crate) fn is_met(&self) -> bool {
+        match self.bound {
+            Bound::AtLeast(bound) => self.value >= bound,
+            Bound::AtMost(bound) => self.value <= bound,
+        }
+    }
+}
+
+impl Report {
+    pub(crate) fn is_met(&self) -> bool {
+        self.targets.iter().all(Target::is_met)
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        let row = |row: &Row| {
+            let mut object = Map::new();
+            object.insert("name".into(), row.name.clone().into());
+            object.extend(row.figures.iter().map(|(name, figure)| ((*name).to_owned(), rounded(*figure))));
+            Value::Object(object)
+        };
+        let target = |target: &Target| {
+            let (word, bound) = match target.bound {
+                Bound::AtLeast(bound) => ("at_least", bound),
+                Bound::AtMost(bound) => ("at_most", bound),
+            };
+            json!({"name": target.name, "value": rounded(target.value), word: bound, "ok": target.is_met()})
+        };
+        json!({
+            "scenario": self.scenario,
+            "about": self.about,
+            "machine": machine::machine(),
+            "versions": machine::versions(self.packages),
+            "rows": self.rows.iter().map(row).collect::<Vec<_>>(),
+            "targets": self.targets.iter().map(target).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn rounded(figure: f64) -> Value {
+    json!((figure * 1000.0).round() / 1000.0)
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: {}\n", self.scenario, self.about)?;
+        let wide = self.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
+        if let Some(row) = self.rows.first() {
+            write!(f, "  {:wide$}", "")?;
+            row.figures.iter().try_for_each(|(name, _)| write!(f, "  {name:>12}"))?;
+            writeln!(f)?;
+        }
+        for row in &self.rows {
+            write!(f, "  {:wide$}", row.name)?;
+            for (name, figure) in &row.figures {
+                write!(f, "  {figure:>width$.2}", width = name.len().max(12))?;
+            }
+            writeln!(f)?;
+        }
+        writeln!(f)?;
+        for target in &self.targets {
+            let (word, bound) = match target.bound {
+                Bound::AtLeast(bound) => ("at least", bound),
+                Bound::AtMost(bound) => ("at most", bound),
+            };
+            let verdict = if target.is_met() { "ok" } else { "MISSED" };
+            writeln!(f, "  {verdict:6}  {}: {:.2}, {word} {bound}", target.name, target.value)?;
+        }
+        Ok(())
+    }
+}
