@@ -30,6 +30,7 @@ use crate::entry::{Content, Entry, Name, NameRef};
 use crate::hash::{KeyHasher, Prehashed};
 use crate::stats::RemovalCause;
 use crate::sync::{Mutex, MutexGuard};
+use crate::value::Value;
 use marker::Markers;
 use policy::Policy;
 
@@ -208,6 +209,19 @@ impl L1 {
         match self.map.get(&name, &guard) {
             Some(entry) => self.remove(&mut shard, &guard, entry, cause),
             None => false,
+        }
+    }
+
+    /// Removes the marker of `key`, and its entry unless that holds this very `value`.
+    pub(crate) fn keep_only(&self, key: &str, value: Option<&Value>) {
+        let guard = self.map.guard();
+        let name = self.name(key);
+        let mut shard = self.shard(name.hash);
+        shard.markers.kill(name.hash, key);
+        if let Some(entry) = self.map.get(&name, &guard)
+            && !matches!((entry.value(), value), (Some(here), Some(kept)) if here.is(kept))
+        {
+            self.remove(&mut shard, &guard, entry, RemovalCause::Replaced);
         }
     }
 

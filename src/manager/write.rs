@@ -76,6 +76,7 @@ impl Core {
         let _lane = self.lane(&write.key).await;
         self.put(&write.key, content, write.skipped);
         let mut untaken = self.write_tiers(&write).await;
+        self.outlast(&write);
         if announce && let Some(failed) = self.announce(Change::Update(vec![write.key.to_string()])).await {
             untaken.push(failed);
         }
@@ -90,6 +91,13 @@ impl Core {
             self.l1.kill(key, RemovalCause::Replaced);
         }
         self.unlink(key);
+    }
+
+    /// Lets nothing outlive the write that was read while a tier still had the older value. L1 alone does not prevent it:
+    /// it may be skipped, not take the value, or have let it go.
+    fn outlast(&self, write: &Write) {
+        self.l1.keep_only(&write.key, write.value.as_ref());
+        self.unlink(&write.key);
     }
 
     /// The times and weight of a value that is written now.

@@ -240,6 +240,11 @@ impl Value {
         self.0.fault.clone().map_or(Ok(()), Err)
     }
 
+    /// Whether both are the same document in memory.
+    pub(crate) fn is(&self, other: &Value) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     pub(crate) fn kind(&self) -> Kind {
         self.0.kind
     }
