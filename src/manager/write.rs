@@ -172,15 +172,10 @@ impl Core {
     }
 
     pub(super) fn unlink(&self, key: &str) {
-        if self.loads.len() > 0 {
-            self.loads.unlink(key);
-        }
-        if self.lone.len() > 0 {
-            self.lone.unlink(key);
-        }
-        if self.reads.len() > 0 {
-            self.reads.unlink(key);
-        }
+        // Always looked up: the number of flights is a sum that is not taken at one moment, and may be zero while one runs.
+        self.loads.unlink(key);
+        self.lone.unlink(key);
+        self.reads.unlink(key);
     }
 }
 
