@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use tokio::sync::Semaphore;
 
+use super::invalidate::Sweeps;
 use super::repair::{Repairs, repair};
 use super::upkeep::tick;
 use super::{Core, Deadlines};
@@ -140,6 +141,7 @@ impl Parts {
                 reads: Flights::new(),
                 lanes: Flights::new(),
                 repairs: Arc::new(Repairs::default()),
+                sweeps: Sweeps::default(),
                 bus,
                 announces_every_write: self.invalidation.as_ref().is_some_and(|config| config.auto_broadcast_on_write),
                 streams,

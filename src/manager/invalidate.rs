@@ -8,6 +8,52 @@ use crate::bus::Change;
 use crate::error::{Error, Kind, Result};
 use crate::glob;
 use crate::stats::RemovalCause;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+
+/// The patterns that are being removed from the tiers, one tier after the other. What is read from a lower tier meanwhile
+/// may be what that tier is about to remove: it is stored in no other.
+#[derive(Default)]
+pub(super) struct Sweeps {
+    patterns: Mutex<Vec<Arc<str>>>,
+    count: AtomicUsize,
+}
+
+/// A pattern that is being removed.
+#[must_use]
+struct Sweep<'a> {
+    sweeps: &'a Sweeps,
+    pattern: Arc<str>,
+}
+
+impl Sweeps {
+    fn begin(&self, pattern: &str) -> Sweep<'_> {
+        let pattern: Arc<str> = pattern.into();
+        let mut patterns = self.patterns.lock();
+        patterns.push(pattern.clone());
+        // Release, edge `sweep`: whoever stores after this count was seen finds the pattern.
+        self.count.store(patterns.len(), Ordering::Release);
+        Sweep { sweeps: self, pattern }
+    }
+
+    /// Whether `key` is being removed by a pattern.
+    pub(super) fn covers(&self, key: &str) -> bool {
+        // Acquire, edge `sweep`. A store that misses a count just set is in its lane, which the sweep waits for.
+        self.count.load(Ordering::Acquire) > 0
+            && self.patterns.lock().iter().any(|pattern| glob::matches(pattern.as_bytes(), key.as_bytes()))
+    }
+}
+
+impl Drop for Sweep<'_> {
+    fn drop(&mut self) {
+        let mut patterns = self.sweeps.patterns.lock();
+        if let Some(at) = patterns.iter().position(|pattern| Arc::ptr_eq(pattern, &self.pattern)) {
+            patterns.swap_remove(at);
+        }
+        // Release, edge `sweep`: whoever sees the sweep over also sees the markers gone that it killed.
+        self.sweeps.count.store(patterns.len(), Ordering::Release);
+    }
+}
 
 impl Core {
     /// Removes `key` everywhere. Once this is `Ok`, no reader of this process gets an older value.
@@ -85,6 +131,7 @@ impl Core {
     }
 
     async fn invalidate_pattern_through(&self, pattern: String) -> Result<()> {
+        let sweep = self.sweeps.begin(&pattern);
         self.drain_lanes(&pattern).await;
         self.kill_pattern(&pattern);
         let mut untaken = Vec::new();
@@ -97,6 +144,8 @@ impl Core {
             }
         }
         self.kill_pattern(&pattern);
+        // After the kill: whoever finds the sweep over finds its marker gone if it is too old.
+        drop(sweep);
         let what = format!("the invalidation of the pattern `{}`", shown(&pattern));
         if let Some(failed) = self.announce(Change::Pattern(pattern)).await {
             untaken.push(failed);

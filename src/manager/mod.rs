@@ -50,6 +50,7 @@ use crate::stream::StreamingBackend;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::tier::shield::{Tier, timeout};
 use crate::value::Value;
+use invalidate::Sweeps;
 use load::LoadOutcome;
 use read::Read;
 use repair::Repairs;
@@ -68,6 +69,7 @@ pub(crate) struct Core {
     /// One writer per key at a time. A lane's lease is never landed: it is handed on.
     lanes: Flights<()>,
     repairs: Arc<Repairs>,
+    sweeps: Sweeps,
     bus: Option<Arc<dyn Bus>>,
     announces_every_write: bool,
     streams: Option<Arc<dyn StreamingBackend>>,

@@ -125,7 +125,8 @@ impl Core {
         let core = self.clone();
         let work = async move {
             let _lane = core.lane(&write.key).await;
-            if !mark.holds() {
+            // In this order: a pattern that is removed no more has killed the marks that are too old.
+            if core.sweeps.covers(&write.key) || !mark.holds() {
                 return false;
             }
             let tried = write.tiers.clone().filter(|&index| !write.skipped.has(core.tiers[index].level())).count();
