@@ -331,9 +331,13 @@ fn the_l1_ttl_shortens_and_never_lengthens(via: Via) {
     assert_eq!(bed.below.ttl("short"), Some(MINUTE));
     bed.advance(SECOND - MILLI);
     let keys = ["short", "short load", "long", "long load"];
-    keys.map(|key| assert_eq!(bed.peek(key).as_deref(), Some("v"), "{key}"));
+    for key in keys {
+        assert_eq!(bed.peek(key).as_deref(), Some("v"), "{key}");
+    }
     bed.advance(MILLI);
-    keys.map(|key| assert_eq!(bed.peek(key), None, "{key}"));
+    for key in keys {
+        assert_eq!(bed.peek(key), None, "{key}");
+    }
     assert_eq!(bed.text("short").as_deref(), Some("v"), "below it has its whole time");
     assert_eq!(bed.text("long"), None);
 }

@@ -247,6 +247,10 @@ impl Core {
             if let Some(followed) = timeout(&*self.clock, next, &mut follow).await {
                 return followed;
             }
+            if self.admit_any().is_err() {
+                // The clock has stopped with the cache: no deadline comes any more.
+                return Followed::Landed(late());
+            }
             let now = self.now();
             if now >= follow.deadline() {
                 // The leader is overdue: everybody is freed, and the next caller starts anew. Its outcome is read next.
