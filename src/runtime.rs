@@ -39,6 +39,7 @@ pub(crate) struct Runtime {
     stop: Arc<Notify>,
     /// Closed once the thread has dropped every task.
     ended: watch::Receiver<()>,
+    thread: thread::ThreadId,
 }
 
 impl Runtime {
@@ -72,8 +73,14 @@ impl Runtime {
             // In the background: a name lookup that hangs in the system's resolver must not hold this thread.
             runtime.shutdown_background();
         };
-        thread::Builder::new().name(name.into()).spawn(body).map_err(|error| failed(error.into()))?;
-        Ok(Arc::new(Self { handle, timers, stop, ended }))
+        let spawned = thread::Builder::new().name(name.into()).spawn(body).map_err(|error| failed(error.into()))?;
+        let thread = spawned.thread().id();
+        Ok(Arc::new(Self { handle, timers, stop, ended, thread }))
+    }
+
+    /// Whether this is called on the runtime's own thread.
+    pub(crate) fn is_current(&self) -> bool {
+        thread::current().id() == self.thread
     }
 
     /// The runtime, to start tasks and timers on.
