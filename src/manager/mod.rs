@@ -45,6 +45,7 @@ use crate::error::{Error, Kind, Result};
 use crate::flight::{Entered, Flights, Follow, Followed, Lease};
 use crate::l1::{L1, Token};
 use crate::options::{Settings, Skipped};
+use crate::park;
 use crate::runtime::{Runtime, Spawn};
 use crate::stream::StreamingBackend;
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -263,6 +264,12 @@ impl Core {
 
     /// Runs `work` to its end as a task of the engine, whatever becomes of the caller.
     async fn to_the_end<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T> {
+        let runs_on = self.worker.as_ref().unwrap_or(&self.io);
+        if park::is_blocking() && runs_on.is_current() {
+            return Err(Error::would_deadlock(
+                "this call would wait on the engine's own thread, which is to do the work",
+            ));
+        }
         let (ended, end) = tokio::sync::oneshot::channel();
         self.tasks.spawn(Box::pin(async move {
             // A caller that left does not hear of it.

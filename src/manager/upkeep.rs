@@ -1,5 +1,6 @@
 //! What the engine does unasked: the coarse tick, the sweep of dead entries; and health, statistics, start and end.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -24,7 +25,8 @@ pub(super) async fn tick(core: Weak<Core>, clock: Arc<dyn Clock>) {
         ticks = ticks.wrapping_add(1);
         if ticks.is_multiple_of(SWEEP_EVERY) {
             let Some(core) = core.upgrade() else { return };
-            core.l1.sweep(SWEEP);
+            // A value whose drop panics must not stop the time.
+            let _ = catch_unwind(AssertUnwindSafe(|| core.l1.sweep(SWEEP)));
         }
         clock.sleep_until(clock.now().saturating_add(TICK)).await;
     }

@@ -5,6 +5,7 @@
 //! timers and no I/O, and may end before the engine does.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -90,20 +91,20 @@ impl Tier {
 
     /// The bytes under `key` and their remaining time. The caller counts the answer.
     pub(crate) async fn get(&self, key: &str, until: Duration) -> Result<Option<(Bytes, Option<Duration>)>> {
-        self.within(until, self.backend.get_with_ttl(key)).await
+        self.within(until, async { self.backend.get_with_ttl(key).await }).await
     }
 
     pub(crate) async fn set(&self, key: &str, bytes: Bytes, ttl: Duration, until: Duration) -> Result<()> {
-        self.within(until, self.backend.set_with_ttl(key, bytes, ttl)).await
+        self.within(until, async { self.backend.set_with_ttl(key, bytes, ttl).await }).await
     }
 
     pub(crate) async fn remove(&self, key: &str, until: Duration) -> Result<()> {
-        self.within(until, self.backend.remove(key)).await
+        self.within(until, async { self.backend.remove(key).await }).await
     }
 
     /// Removes by pattern. A scan of a large tier takes as long as it takes: no deadline but the tier's own.
     pub(crate) async fn remove_pattern(&self, pattern: &str) -> Result<()> {
-        self.within(Duration::MAX, self.backend.remove_pattern(pattern)).await
+        self.within(Duration::MAX, async { self.backend.remove_pattern(pattern).await }).await
     }
 
     pub(crate) async fn health(&self, until: Duration) -> TierHealth {
@@ -137,7 +138,8 @@ impl Tier {
 
     async fn within<T>(&self, until: Duration, operation: impl Future<Output = Result<T>> + Send) -> Result<T> {
         let operation = InContext { operation: pin!(operation), context: self.foreign.then_some(&self.context) };
-        match timeout(&*self.clock, until, operation).await {
+        let answer = timeout(&*self.clock, until, operation).await;
+        match answer.map(|answer| answer.unwrap_or_else(|Panicked| Err(self.panicked()))) {
             Some(Ok(answer)) => Ok(answer),
             Some(Err(error)) if error.is_tier() || error.is_unsupported() || error.is_too_large() => Err(error),
             // Whatever a foreign tier fails with, it is the tier that failed.
@@ -149,6 +151,10 @@ impl Tier {
                 format!("tier `{}` did not answer within its deadline", self.name()),
             )),
         }
+    }
+
+    fn panicked(&self) -> Error {
+        Error::tier(format!("tier `{}` panicked", self.name()))
     }
 }
 
@@ -182,18 +188,27 @@ pub(crate) async fn timeout<F: Future>(clock: &dyn Clock, until: Duration, futur
     .await
 }
 
-/// A future polled inside the context of the engine's own tokio runtime, if one is given.
+/// A foreign tier's operation panicked. It counts as a failure of the tier: what a panic would unwind is a write or an
+/// invalidation on its way through the other tiers.
+struct Panicked;
+
+/// A future polled inside the context of the engine's own tokio runtime, with its panics caught, if it is foreign.
 struct InContext<'a, F> {
     operation: Pin<&'a mut F>,
     context: Option<&'a tokio::runtime::Handle>,
 }
 
 impl<F: Future> Future for InContext<'_, F> {
-    type Output = F::Output;
+    type Output = Result<F::Output, Panicked>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let _entered = self.context.map(tokio::runtime::Handle::enter);
-        self.operation.as_mut().poll(cx)
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(context) = self.context else { return self.operation.as_mut().poll(cx).map(Ok) };
+        let _entered = context.enter();
+        // A future that panicked is polled no more.
+        match catch_unwind(AssertUnwindSafe(|| self.operation.as_mut().poll(cx))) {
+            Ok(polled) => polled.map(Ok),
+            Err(_) => Poll::Ready(Err(Panicked)),
+        }
     }
 }
 
