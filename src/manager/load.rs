@@ -290,6 +290,7 @@ impl Core {
                 ttl,
                 grace,
                 most: std::time::Duration::MAX,
+                created: self.clock.wall(),
                 tiers: 0..self.tiers.len(),
                 skipped: settings.skipped,
                 until: self.now().saturating_add(self.deadlines.hard),

@@ -256,6 +256,7 @@ impl Core {
                 ttl: frame.ttl,
                 grace: frame.grace,
                 most: left,
+                created: frame.created,
                 tiers: 0..from,
                 skipped: settings.skipped,
                 until,

@@ -24,6 +24,8 @@ pub(super) struct Write {
     pub(super) grace: Duration,
     /// What no tier's copy may outlive: the rest of the life that was found, for promotions.
     pub(super) most: Duration,
+    /// When the value was made, since the epoch: what a tier that cannot tell remaining times goes by.
+    pub(super) created: Duration,
     /// Indices of the tiers.
     pub(super) tiers: Range<usize>,
     pub(super) skipped: Skipped,
@@ -64,6 +66,7 @@ impl Core {
             ttl,
             grace,
             most: Duration::MAX,
+            created: self.clock.wall(),
             tiers: 0..self.tiers.len(),
             skipped: settings.skipped,
             until: self.now().saturating_add(self.deadlines.hard),
@@ -139,8 +142,7 @@ impl Core {
 
     /// Writes to the tiers, fastest first. The caller holds the key's lane (E1).
     async fn write_tiers(&self, write: &Write) -> Vec<Untaken> {
-        let frame =
-            Frame { value: write.value.clone(), ttl: write.ttl, grace: write.grace, created: self.clock.wall() };
+        let frame = Frame { value: write.value.clone(), ttl: write.ttl, grace: write.grace, created: write.created };
         let bytes = match frame.encode(&write.key, fastrand::u64(..)) {
             Ok(bytes) => bytes,
             Err(error) => return vec![Untaken { by: "every tier below L1".into(), error }],
