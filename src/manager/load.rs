@@ -172,7 +172,7 @@ impl Core {
         if let Some(found) = self.resident(call.key, settings).filter(&mut *accept) {
             return Verdict::Found(found);
         }
-        let mut stand_in = self.stale(call.key, settings);
+        let mut stand_in = self.stale(call.key, settings).filter(|(found, _)| accept(found));
         let mut older = self.l1.look(call.key, |_| ()).is_some();
         if let Some((found, _)) = stand_in.take_if(|(_, retry_at)| self.now_millis() < *retry_at) {
             return Verdict::Found(found);
@@ -184,11 +184,11 @@ impl Core {
             if below.suits(settings, self.now_millis()) && accept(&below) {
                 return Verdict::Found(below);
             }
-            if !below.is_fresh(self.now_millis()) {
-                stand_in.get_or_insert((below, 0));
+            if stand_in.is_none() && !below.is_fresh(self.now_millis()) && accept(&below) {
+                stand_in = Some((below, 0));
             }
         }
-        let stand_in = stand_in.map(|(found, _)| found).filter(accept);
+        let stand_in = stand_in.map(|(found, _)| found);
         match self.compute(lease, inner, call, stand_in.is_some()).await {
             Ok((loaded, extra)) => Verdict::Computed(loaded, extra, older),
             Err(error) => Verdict::Failed(stand_in, error),
