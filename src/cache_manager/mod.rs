@@ -53,6 +53,9 @@ struct View {
     defaults: EntryOptions,
 }
 
+/// The longest key that goes through a thread's buffer.
+const LONGEST_KEPT: usize = 64 << 10;
+
 thread_local! {
     /// Where a view puts its prefix and a key together, so that a hit allocates nothing.
     static KEY: RefCell<String> = const { RefCell::new(String::new()) };
@@ -197,8 +200,12 @@ impl View {
     }
 
     fn with_prefixed<R>(&self, key: &str, call: impl FnOnce(&str) -> R) -> R {
-        // Taken out meanwhile: the call may come back here.
-        let mut buffer = KEY.with(RefCell::take);
+        if key.len() > LONGEST_KEPT {
+            // Too long to be a key, or nearly: no thread keeps that much memory for it.
+            return call(&format!("{}{key}", self.prefix));
+        }
+        // Taken out meanwhile: the call may come back here. A thread whose locals are gone has a buffer for each call.
+        let mut buffer = KEY.try_with(RefCell::take).unwrap_or_default();
         buffer.clear();
         buffer.push_str(&self.prefix);
         // An empty key stays one, whatever precedes it.
@@ -209,7 +216,7 @@ impl View {
             &buffer
         };
         let result = call(whole);
-        KEY.with(|kept| kept.replace(buffer));
+        let _ = KEY.try_with(|kept| kept.replace(buffer));
         result
     }
 
