@@ -134,6 +134,8 @@ impl Core {
                     return read;
                 }
                 Entered::Follow(follow) => match self.follow(follow, until, Read::late).await {
+                    // Its leader may have had less time than this caller has.
+                    Followed::Landed(read) if read.is_late() && self.now() < until && self.admit_any().is_ok() => {}
                     Followed::Landed(read) => return read,
                     Followed::Lead(lease) => {
                         lease.set_deadline(overdue);
@@ -277,6 +279,11 @@ impl Read {
 
     pub(super) fn closed() -> Self {
         Self { failed: Some(Error::closed()), ..Self::default() }
+    }
+
+    /// Whether nothing was found, and time was what it lacked.
+    fn is_late(&self) -> bool {
+        self.found.is_none() && self.failed.as_ref().is_some_and(Error::is_timeout)
     }
 
     fn late() -> Self {
