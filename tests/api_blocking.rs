@@ -75,7 +75,8 @@ fn every_write_takes_whatever_turns_into_a_value() -> tercel::Result<()> {
     cache.set_with_strategy("Bytes", Bytes::from_static(b"raw"), MINUTE)?;
     cache.update_cache("bool", true, Some(MINUTE))?;
     cache.update_cache("Vec", vec![1u8], None)?;
-    cache.set_with_broadcast("&Value", &Value::from(1), CacheStrategy::RealTime)?;
+    let value = Value::from(1);
+    cache.set_with_broadcast("&Value", &value, CacheStrategy::RealTime)?;
     cache.set_with_broadcast("f64", 0.5, EntryOptions::new())?;
     #[cfg(feature = "json")]
     cache.set_with_strategy("json", serde_json::json!({ "a": [1] }), MINUTE)?;

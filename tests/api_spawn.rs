@@ -152,6 +152,7 @@ async fn a_load_can_be_passed_through_generic_functions_and_spawned_there() {
     {
         tokio::spawn(async move { cache.get_or_compute_typed(&key, MINUTE, load).await })
     }
+    #[expect(clippy::manual_async_fn, reason = "the bound on the future is what is tested")]
     fn classic<F, Fut>(cache: CacheManager, load: F) -> impl Future<Output = tercel::Result<u64>> + Send
     where
         F: FnOnce() -> Fut + Send,
@@ -193,7 +194,7 @@ fn no_call_needs_a_tokio_runtime_around_it() {
         assert_eq!(*cache.get_or_compute_shared("k", MINUTE, || async { tercel::ok(5u8) }).await.unwrap(), 4);
         cache.invalidate_pattern("*").await.unwrap();
         let hung = EntryOptions::new().hard_timeout(Duration::from_millis(1));
-        let late = cache.get_or_compute_typed("hung", hung, || std::future::pending::<Result<u8, BoxError>>()).await;
+        let late = cache.get_or_compute_typed("hung", hung, std::future::pending::<Result<u8, BoxError>>).await;
         assert!(late.unwrap_err().is_timeout());
         cache.publish_to_stream("s", Vec::new(), None).await.unwrap();
         assert!(cache.health_check().await.is_healthy());
