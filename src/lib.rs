@@ -79,3 +79,8 @@ pub use tier::{CacheBackend, CacheTier, L1Builder, L1Cache, L2CacheBackend, Memo
 #[cfg(feature = "redis")]
 pub use tier::{L2Cache, RedisOptions, RedisStreams};
 pub use value::{Value, ValueRef};
+
+/// The programs of the README compile and, where they need no server, run.
+#[cfg(all(doctest, feature = "redis", feature = "json"))]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
