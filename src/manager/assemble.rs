@@ -150,7 +150,7 @@ impl Parts {
                 clock: clock.clone(),
                 tasks: worker.as_ref().unwrap_or(&io).spawner(),
                 io,
-                _worker: worker,
+                worker,
                 counters: Counters::new(),
                 closed: AtomicBool::new(false),
             }

@@ -81,7 +81,7 @@ pub(crate) struct Core {
     tasks: Arc<dyn Spawn>,
     io: Arc<Runtime>,
     /// Runs the futures of foreign tiers, so that one that blocks does not block the engine's I/O.
-    _worker: Option<Arc<Runtime>>,
+    worker: Option<Arc<Runtime>>,
     counters: Counters<{ Count::KINDS }>,
     closed: AtomicBool,
 }
