@@ -10,7 +10,7 @@ mod redis_server;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use faces::{Face, HOUR, eventually, executed, executed_since, faces};
+use faces::{Face, HOUR, eventually, executed, executed_since, faces, patient};
 use futures::executor::block_on;
 use redis_server::{Answer, RedisServer};
 use tercel::{CacheManager, InvalidationConfig, InvalidationStats, L1Cache, L2Cache, blocking};
@@ -20,7 +20,7 @@ fn quiet() -> InvalidationConfig {
 }
 
 fn built(url: &str, config: InvalidationConfig) -> CacheManager {
-    let cache = CacheManager::builder().redis(url).invalidation(config).build().unwrap();
+    let cache = patient(url).invalidation(config).build().unwrap();
     block_on(cache.ready()).unwrap();
     cache
 }

@@ -14,7 +14,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use faces::{Face, HOUR, eventually, executed, executed_since, faces, name, over};
+use faces::{Face, HOUR, eventually, executed, executed_since, faces, name, over, over_with_deadlines};
 use redis_server::{Answer, RedisServer};
 use tercel::{CacheManager, EntryOptions, InvalidationConfig, Lookup};
 
@@ -111,7 +111,7 @@ fn a_server_that_is_not_up_at_build_is_made_good_to_when_it_comes() {
 #[test]
 fn what_is_in_l1_is_served_whatever_the_server_does() {
     let Some(mut server) = RedisServer::start() else { return };
-    let cache = over(&server);
+    let cache = over_with_deadlines(&server);
     for fault in Fault::ALL {
         for face in faces(&cache) {
             eventually("it is written", || face.set("k", "v", HOUR).is_ok());
@@ -131,7 +131,7 @@ fn what_is_in_l1_is_served_whatever_the_server_does() {
 fn a_server_that_cannot_be_asked_is_never_taken_for_a_miss() {
     let Some(mut server) = RedisServer::start() else { return };
     for fault in Fault::ALL {
-        let cache = over(&server);
+        let cache = over_with_deadlines(&server);
         for face in faces(&cache) {
             fault.begin(&mut server);
             let errors = cache.get_tier_stats().unwrap()[1].errors;
@@ -205,7 +205,7 @@ fn no_load_fails_while_the_server_freezes_dies_and_comes_back() {
 #[test]
 fn an_invalidation_that_a_frozen_server_did_not_take_is_never_contradicted() {
     let Some(server) = RedisServer::start() else { return };
-    let cache = over(&server);
+    let cache = over_with_deadlines(&server);
     for face in faces(&cache) {
         type Change = fn(&Face) -> tercel::Result<()>;
         let changes: [Change; 3] =

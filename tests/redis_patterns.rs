@@ -10,10 +10,10 @@ mod redis_server;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use faces::{Face, HOUR, executed, executed_since, faces, name, over};
+use faces::{Face, HOUR, executed, executed_since, faces, name, over, patient};
 use futures::executor::block_on;
 use redis_server::{Answer, RedisServer};
-use tercel::{CacheManager, MemoryTier, TierConfig};
+use tercel::{MemoryTier, TierConfig};
 
 const PIECES: [&str; 20] =
     ["a", "b", "c", "ab", "*", "?", "[", "]", "^", "-", "\\", "{", "}", ":", "é", "\n", "\0", "[a-c]", "[^a]", "\\*"];
@@ -47,11 +47,7 @@ fn what_a_pattern_removes_is_what_redis_matches() {
         oracle.command(&["SET", key, ""]);
     }
     let memory = MemoryTier::new();
-    let cache = CacheManager::builder()
-        .redis(server.url())
-        .tier(Arc::new(memory.clone()), TierConfig::as_l3())
-        .build()
-        .unwrap();
+    let cache = patient(&server.url()).tier(Arc::new(memory.clone()), TierConfig::as_l3()).build().unwrap();
     block_on(cache.ready()).unwrap();
     let handles = faces(&cache);
     let mut present = BTreeSet::new();

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use faces::{Face, HOUR, MINUTE, eventually, executed, executed_since, faces, name, over};
+use faces::{Face, HOUR, MINUTE, eventually, executed, executed_since, faces, name, over, patient};
 use futures::executor::block_on;
 use proxy::Proxy;
 use redis_server::{Answer, RedisServer};
@@ -160,7 +160,7 @@ fn a_promoted_copy_never_outlives_its_source() {
     for n in 0..2 {
         let key = format!("k{n}");
         let clock = Arc::new(ManualClock::new());
-        let cache = CacheManager::builder().redis(server.url()).clock(clock.clone()).build().unwrap();
+        let cache = patient(&server.url()).clock(clock.clone()).build().unwrap();
         block_on(cache.ready()).unwrap();
         let face = &faces(&cache)[n];
         writer.set_with_strategy(&key, "v", HOUR).unwrap();

@@ -108,21 +108,21 @@ impl Tier {
     }
 
     pub(crate) async fn health(&self, until: Duration) -> TierHealth {
-        let answer = self.within(until, async { Ok(self.backend.health_check().await) }).await;
-        let problem = match answer {
-            Ok(true) => None,
-            Ok(false) => Some(self.complaint()),
-            Err(error) => Some(error.to_string()),
-        };
+        let problem = self.within(until, self.check()).await.err().map(|error| error.to_string());
         TierHealth { tier_level: self.level(), backend_name: self.name().to_owned(), problem }
     }
 
-    fn complaint(&self) -> String {
+    /// Whether the backend can serve; one of the crate's own says why it cannot.
+    async fn check(&self) -> Result<()> {
         #[cfg(feature = "redis")]
-        if let Some(reason) = self.redis().and_then(|redis| redis.problem()) {
-            return reason.to_string();
+        if let Some(redis) = self.redis() {
+            return redis.check().await;
         }
-        "it says that it cannot serve".to_owned()
+        if self.backend.health_check().await {
+            Ok(())
+        } else {
+            Err(Error::new(Kind::TIER, "it says that it cannot serve"))
+        }
     }
 
     pub(crate) fn stats(&self) -> TierStats {

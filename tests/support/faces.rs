@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
-use tercel::{BoxError, CacheManager, EntryOptions, Loaded, Lookup, Result, StreamEntry, Value, blocking};
+use tercel::{
+    BoxError, CacheManager, CacheManagerBuilder, EntryOptions, Loaded, Lookup, RedisOptions, Result, StreamEntry,
+    Value, blocking,
+};
 
 use crate::redis_server::{Answer, RedisServer};
 
@@ -128,9 +131,9 @@ impl Face {
 /// Waits until `holds`; the bound is generous, because only a test that fails ever reaches it.
 #[track_caller]
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let limit = Instant::now() + Duration::from_secs(30);
+    let limit = Instant::now() + Duration::from_secs(60);
     while !holds() {
-        assert!(Instant::now() < limit, "in 30 s it did not come true that {what}");
+        assert!(Instant::now() < limit, "in 60 s it did not come true that {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -157,8 +160,24 @@ pub fn executed_since(server: &RedisServer, before: &BTreeMap<String, u64>) -> B
     now
 }
 
-/// A cache over `server` that has reached it.
+/// Longer than any pause of a loaded machine: tests in which no time is to run out have all the time there is.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Settings of a cache that waits for the server at `url` however long it takes to answer.
+pub fn patient(url: &str) -> CacheManagerBuilder {
+    let server = RedisOptions::new(url).connect_timeout(PATIENCE).response_timeout(PATIENCE);
+    CacheManager::builder().redis(server).tier_deadline(PATIENCE, PATIENCE)
+}
+
+/// A patient cache over `server` that has reached it.
 pub fn over(server: &RedisServer) -> CacheManager {
+    let cache = patient(&server.url()).build().expect("the settings are valid");
+    block_on(cache.ready()).expect("the server is up");
+    cache
+}
+
+/// A cache over `server` that has reached it, with the deadlines that a cache has by default.
+pub fn over_with_deadlines(server: &RedisServer) -> CacheManager {
     let cache = CacheManager::builder().redis(server.url()).build().expect("the settings are valid");
     block_on(cache.ready()).expect("the server is up");
     cache

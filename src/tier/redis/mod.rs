@@ -131,12 +131,12 @@ impl L2Cache {
         self.attached()?.link.ready().await
     }
 
-    /// Why the server cannot be reached at present, if that is known.
-    pub(crate) fn problem(&self) -> Option<Error> {
-        match self.state() {
-            LinkState::Down(reason) => Some(reason),
-            LinkState::Connecting | LinkState::Live => None,
-        }
+    /// Asks the server for an answer.
+    ///
+    /// # Errors
+    /// Why it cannot serve: it cannot be reached, or answers with an error.
+    pub(crate) async fn check(&self) -> Result<()> {
+        self.attached()?.link.call(cmd("PING")).await.map(drop)
     }
 
     /// Where the link stands.
@@ -274,12 +274,7 @@ impl CacheBackend for L2Cache {
     }
 
     fn health_check(&self) -> BoxFuture<'_, bool> {
-        Box::pin(async move {
-            match self.attached() {
-                Ok(attached) => attached.link.call(cmd("PING")).await.is_ok(),
-                Err(_) => false,
-            }
-        })
+        Box::pin(async move { self.check().await.is_ok() })
     }
 
     fn name(&self) -> &str {
