@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use arguments::{Arguments, Command};
 use files::{Summary, Target, Tree, summarise};
-use report::{Pass, grouped};
+use report::{Pass, counted};
 use tercel::{BoxError, CacheManager, CacheStrategy, EntryOptions, blocking};
 use tokio::runtime::Runtime;
 use tokio::task::{JoinSet, spawn_blocking};
@@ -118,13 +118,14 @@ fn run(arguments: &Arguments, dir: &Path) -> Result<(), BoxError> {
         text += "(the crate's own folder, without `target` and `.git`)\n";
     }
     text += &job.told();
-    for (what, count) in [("symbolic links, not followed", links), ("devices, sockets or pipes, left out", special)] {
-        if count > 0 {
-            text += &format!("{count} {what}\n");
-        }
+    if links > 0 {
+        text += &format!("{}, not followed\n", counted(links as u64, "symbolic link"));
+    }
+    if special > 0 {
+        text += &format!("{} (device, socket, pipe), left out\n", counted(special as u64, "special file"));
     }
     if unreadable > 0 {
-        text += &format!("{unreadable} files or folders could not be read: named on standard error\n");
+        text += &format!("not read: {} files or folders, named on standard error\n", unreadable);
     }
     text +=
         &format!("\n{TASKS} tasks and {THREADS} threads, each asking for every file:\n\n{}\n", report::table(&passes));
@@ -280,8 +281,8 @@ impl Job {
         if files == 0 {
             return "no regular file\n".into();
         }
-        let (files, lines, words) = (grouped(files), grouped(sum.lines), grouped(sum.words));
-        format!("{files} files, {}, {lines} lines, {words} words\n", report::bytes(sum.bytes))
+        let (lines, words) = (counted(sum.lines, "line"), counted(sum.words, "word"));
+        format!("{}, {}, {lines}, {words}\n", counted(files, "file"), report::bytes(sum.bytes))
     }
 }
 

@@ -101,6 +101,11 @@ pub(crate) fn grouped(n: u64) -> String {
     text
 }
 
+/// `1 file`, `2,000 files`.
+pub(crate) fn counted(n: u64, what: &str) -> String {
+    format!("{} {what}{}", grouped(n), if n == 1 { "" } else { "s" })
+}
+
 /// Three digits and a unit.
 pub(crate) fn duration(time: Duration) -> String {
     let nanos = time.as_nanos() as f64;
@@ -116,7 +121,7 @@ pub(crate) fn duration(time: Duration) -> String {
 
 pub(crate) fn bytes(n: u64) -> String {
     match n {
-        n if n < 1 << 10 => format!("{n} bytes"),
+        n if n < 1 << 10 => counted(n, "byte"),
         n if n < 1 << 20 => format!("{:.1} KiB", n as f64 / 1024.0),
         n if n < 1 << 30 => format!("{:.1} MiB", n as f64 / f64::from(1 << 20)),
         n => format!("{:.1} GiB", n as f64 / f64::from(1 << 30)),
