@@ -46,7 +46,9 @@ fn it_names_the_tier_and_the_age(via: Via) {
     let over_second = bed.sibling();
     assert_eq!(hit(&over_second, "k").1, 2);
     assert_eq!(cache.stats().total_hits, 2);
-    (cache.settled(), writer.settled(), over_second.settled());
+    for cache in [cache, writer, over_second] {
+        cache.settled();
+    }
 }
 
 fn it_tells_stale_from_fresh(via: Via) {

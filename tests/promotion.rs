@@ -190,11 +190,13 @@ fn a_tier_that_hangs_costs_its_deadline_and_no_more() {
 fn all_tiers_share_one_deadline() {
     let bed = Bed::l1(Via::Tasks);
     let (cache, third) = three(&bed);
-    (bed.below.hold(), third.hold());
+    bed.below.hold();
+    third.hold();
     let mut read = Hand::begun(cache.tasks.get("k"));
     bed.advance(500 * MILLI);
     assert!(read.poll().unwrap().unwrap_err().is_timeout(), "not 500 ms for each");
-    (bed.below.release(), third.release());
+    bed.below.release();
+    third.release();
 }
 
 #[test]
