@@ -1,5 +1,6 @@
 //! The quickstart example, run as a program on a small tree: what it prints, what it refuses, and its exit codes.
 
+#![cfg(all(feature = "redis", feature = "json"))]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends here")]
 
 #[path = "support/redis_server.rs"]
@@ -56,13 +57,9 @@ fn example() -> PathBuf {
     example
 }
 
-/// With the features of this test.
 fn build(profile: &Path) {
-    let features = [("redis", cfg!(feature = "redis")), ("json", cfg!(feature = "json"))];
-    let features: Vec<&str> = features.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--example", "quickstart", "--no-default-features", "--features", &features.join(",")]);
-    cargo.arg("--target-dir").arg(profile.parent().unwrap());
+    cargo.args(["build", "--example", "quickstart"]).arg("--target-dir").arg(profile.parent().unwrap());
     if profile.ends_with("release") {
         cargo.arg("--release");
     }
@@ -86,14 +83,12 @@ fn err(output: &Output) -> String {
 }
 
 /// The JSON of a run that went well, on the last line of standard output.
-#[cfg(feature = "json")]
 fn passes(output: &Output) -> Vec<serde_json::Value> {
     assert!(output.status.success(), "{}", err(output));
     let json: serde_json::Value = serde_json::from_str(out(output).lines().last().unwrap()).unwrap();
     json["passes"].as_array().unwrap().clone()
 }
 
-#[cfg(feature = "json")]
 fn assert_cold_and_warm(passes: &[serde_json::Value], files: u64) {
     let (cold, warm) = (&passes[0], &passes[1]);
     assert_eq!((cold["pass"].as_str(), warm["pass"].as_str()), (Some("cold"), Some("warm")));
@@ -110,7 +105,6 @@ fn assert_cold_and_warm(passes: &[serde_json::Value], files: u64) {
 }
 
 #[test]
-#[cfg(feature = "json")]
 fn each_file_is_read_once_when_cold_and_never_when_warm() {
     let folder = Folder::with_files("passes");
     let passes = passes(&quickstart_on(&folder.0, &["--json"]));
@@ -119,7 +113,6 @@ fn each_file_is_read_once_when_cold_and_never_when_warm() {
 }
 
 #[test]
-#[cfg(feature = "json")]
 fn a_folder_without_files_and_one_with_a_single_file_do() {
     let folder = Folder::new("few");
     assert_cold_and_warm(&passes(&quickstart_on(&folder.0, &["--json"])), 0);
@@ -128,7 +121,6 @@ fn a_folder_without_files_and_one_with_a_single_file_do() {
 }
 
 #[test]
-#[cfg(all(feature = "redis", feature = "json"))]
 fn a_second_cache_finds_every_result_in_redis_and_nothing_stays_there() {
     let Some(server) = RedisServer::start() else { return };
     let folder = Folder::with_files("shared");
@@ -148,7 +140,6 @@ fn a_second_cache_finds_every_result_in_redis_and_nothing_stays_there() {
 }
 
 #[test]
-#[cfg(feature = "redis")]
 fn a_server_that_is_not_there_is_named_without_its_password() {
     let folder = Folder::new("unreachable");
     let url = format!("redis://:secret@127.0.0.1:{}", free_port());
@@ -156,14 +147,6 @@ fn a_server_that_is_not_there_is_named_without_its_password() {
     assert_eq!(output.status.code(), Some(1));
     assert!(err(&output).contains("127.0.0.1") && err(&output).contains("refused"), "{}", err(&output));
     assert!(!err(&output).contains("secret"), "{}", err(&output));
-}
-
-#[test]
-#[cfg(not(feature = "redis"))]
-fn a_server_that_this_build_cannot_talk_to_is_refused() {
-    let output = quickstart(&["--redis", "redis://127.0.0.1"]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(err(&output).contains("feature `redis`"), "{}", err(&output));
 }
 
 #[test]
@@ -205,7 +188,7 @@ fn wrong_arguments_are_told_with_the_usage() {
 }
 
 #[test]
-#[cfg(all(unix, feature = "json"))]
+#[cfg(unix)]
 fn names_of_any_bytes_are_read_and_links_are_not_followed() {
     use std::os::unix::ffi::OsStrExt;
     let folder = Folder::new("names");
@@ -217,7 +200,7 @@ fn names_of_any_bytes_are_read_and_links_are_not_followed() {
 }
 
 #[test]
-#[cfg(all(target_os = "linux", feature = "json"))]
+#[cfg(target_os = "linux")]
 fn a_file_that_cannot_be_read_is_named_and_left_out() {
     // The same for root, whom no permission stops.
     let dir = Path::new("/proc/self/attr");
