@@ -202,7 +202,18 @@ impl Core {
                 debts.everything &= !bit;
             }
         });
+        self.clear_above(index, "*").await;
         self.owe_word(Change::Clear);
+    }
+
+    /// Other instances may have promoted what the tier still had.
+    async fn clear_above(&self, index: usize, pattern: &str) {
+        let above = if self.bus.is_some() { index } else { 0 };
+        for (index, tier) in self.tiers[..above].iter().enumerate() {
+            if tier.remove_pattern(pattern).await.is_err_and(|error| !error.is_unsupported()) {
+                self.repairs.owe_pattern(index, pattern);
+            }
+        }
     }
 
     async fn pay_patterns(&self, index: usize) {
@@ -227,6 +238,7 @@ impl Core {
                     }
                 }
             });
+            self.clear_above(index, &pattern).await;
             self.owe_word(Change::Pattern(pattern.to_string()));
         }
     }
@@ -243,6 +255,13 @@ impl Core {
             if tier.remove(&key, until).await.is_err() {
                 // The tier is still down: the rest can wait as well.
                 return;
+            }
+            // Other instances may have promoted what the tier still had. Before the word, which `settled` owes them.
+            let above = if self.bus.is_some() { index } else { 0 };
+            for (index, tier) in self.tiers[..above].iter().enumerate() {
+                if tier.remove(&key, until).await.is_err() {
+                    self.repairs.owe(index, &key);
+                }
             }
             self.settled(index, &key);
         }
