@@ -1,5 +1,7 @@
 //! A tier of somebody else's may panic or come back into the cache: no call hangs for it, and no invalidation stops half way.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at what it does not expect")]
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::Duration;

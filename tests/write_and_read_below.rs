@@ -1,5 +1,7 @@
 //! A read of the tiers that overlaps a write leaves nothing older than the write behind, also where L1 does not take it.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at what it does not expect")]
+
 #[path = "support/gated_tier.rs"]
 mod gated_tier;
 
