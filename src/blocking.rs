@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::bus::InvalidationStats;
-use crate::cache_manager::{CacheManagerBuilder, Load};
+use crate::cache_manager::CacheManagerBuilder;
 use crate::error::{BoxError, Error, Result};
 use crate::manager::Lookup;
 use crate::options::{EntryOptions, Loaded};
@@ -63,7 +63,7 @@ impl<T, E, F: FnOnce() -> Result<T, E>> BlockingLoad<T> for F {
 }
 
 /// A blocking computation as one whose future is ready at once.
-fn at_once<T, E>(f: impl BlockingLoad<T, Err = E>) -> impl Load<T, Err = E, Fut = Ready<Result<T, E>>> {
+fn at_once<T, E>(f: impl BlockingLoad<T, Err = E>) -> impl FnOnce() -> Ready<Result<T, E>> {
     move || ready(f.load())
 }
 
@@ -252,7 +252,7 @@ impl CacheManager {
         let options = options.into();
         match self.0.hit(key, &options) {
             Some(value) => Ok(value),
-            None => wait(self.0.load(key, options, at_once(f))),
+            None => wait(Box::pin(self.0.load(key, options, at_once(f)))),
         }
     }
 
@@ -272,7 +272,7 @@ impl CacheManager {
         let options = options.into();
         match self.0.decoded(key, &options, |value| value.decode()) {
             Some(answer) => answer,
-            None => wait(self.0.load_typed(key, options, at_once(f))),
+            None => wait(Box::pin(self.0.load_typed(key, options, at_once(f)))),
         }
     }
 
@@ -292,7 +292,7 @@ impl CacheManager {
         let options = options.into();
         match self.0.decoded(key, &options, |value| self.0.shared(key, value)) {
             Some(answer) => answer,
-            None => wait(self.0.load_shared(key, options, at_once(f))),
+            None => wait(Box::pin(self.0.load_shared(key, options, at_once(f)))),
         }
     }
 }

@@ -65,7 +65,7 @@ mod cache_manager;
 pub mod blocking;
 
 pub use bus::{InvalidationConfig, InvalidationStats};
-pub use cache_manager::{CacheManager, CacheManagerBuilder, Load};
+pub use cache_manager::{CacheManager, CacheManagerBuilder, Load, LoadValue};
 pub use clock::{Clock, ManualClock, Tick};
 pub use error::{BoxError, Error, Result, ok};
 pub use manager::{Lookup, MissReason};

@@ -102,6 +102,11 @@ impl Whereabouts {
     }
 }
 
+/// Whether this thread polls inside [`block_on`] and would be refused if it had to wait.
+pub(crate) fn would_refuse() -> bool {
+    is_blocking() && THREAD.try_with(|thread| thread.refusal().is_some()).unwrap_or(false)
+}
+
 /// Whether this thread polls inside [`block_on`].
 pub(crate) fn is_blocking() -> bool {
     THREAD.try_with(|thread| thread.session.get() != 0).unwrap_or(false)

@@ -213,3 +213,16 @@ fn a_cache_can_be_a_static() {
     }
     assert!(futures::executor::block_on(CACHE.get("k")).unwrap().is_some());
 }
+
+#[tokio::test]
+async fn a_spawned_load_may_return_a_borrowed_value() {
+    let cache = CacheManager::default();
+    let handle = cache.clone();
+    let loaded = tokio::spawn(async move {
+        let text = handle.get_or_compute_with("k", Duration::from_secs(60), || async { tercel::ok("v") }).await?;
+        let bytes =
+            handle.get_or_compute_optional("o", Duration::from_secs(60), || async { tercel::ok(Some("v")) }).await?;
+        Ok::<_, tercel::Error>((text, bytes))
+    });
+    assert_eq!(loaded.await.unwrap().unwrap(), ("v".into(), Some("v".into())));
+}

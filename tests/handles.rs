@@ -80,7 +80,8 @@ fn normal(signature: &[String]) -> String {
             (word, _) => words.push(word),
         }
     }
-    words.join(" ")
+    // Where a future is returned, the result is an associated type: as a parameter of the trait it could not be borrowed.
+    words.join(" ").replace("LoadValue < Ok = R ,", "Load < R ,")
 }
 
 fn both() -> (BTreeMap<String, Method>, BTreeMap<String, Method>) {

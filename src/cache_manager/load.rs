@@ -36,6 +36,41 @@ where
     }
 }
 
+/// A computation whose result converts into [`Loaded`]: any `FnOnce()` that returns a future of such a `Result`. It may
+/// borrow.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no computation of a value",
+    note = "it is a closure that returns a future of `Result<V, E>`, where `V` converts into `tercel::Loaded`: a \
+            `tercel::Value`, anything that converts into one, or an `Option` of it",
+    note = "for a type of your own use `get_or_compute_typed` or `get_or_compute_shared`"
+)]
+pub trait LoadValue {
+    /// What the computation returns.
+    type Ok: Into<Loaded>;
+    /// What the computation fails with.
+    type Err;
+    /// The computation once started.
+    type Fut: Future<Output = Result<Self::Ok, Self::Err>>;
+
+    /// Starts the computation.
+    fn load(self) -> Self::Fut;
+}
+
+impl<V, E, F, Fut> LoadValue for F
+where
+    V: Into<Loaded>,
+    F: FnOnce() -> Fut,
+    Fut: Future<Output = Result<V, E>>,
+{
+    type Ok = V;
+    type Err = E;
+    type Fut = Fut;
+
+    fn load(self) -> Fut {
+        self()
+    }
+}
+
 /// One computation per missing key.
 ///
 /// All of these: a value that is nowhere is computed once, however many ask. The first caller leads and runs its closure;
@@ -56,7 +91,7 @@ impl CacheManager {
         &self,
         key: &str,
         options: impl Into<EntryOptions>,
-        f: impl Load<R, Err: Into<BoxError>>,
+        f: impl LoadValue<Ok = R, Err: Into<BoxError>>,
     ) -> Result<Value>
     where
         R: Into<Loaded>,
@@ -77,7 +112,7 @@ impl CacheManager {
         &self,
         key: &str,
         options: impl Into<EntryOptions>,
-        f: impl Load<R, Err: Into<BoxError>>,
+        f: impl LoadValue<Ok = R, Err: Into<BoxError>>,
     ) -> Result<Option<Value>>
     where
         R: Into<Loaded>,
@@ -154,13 +189,16 @@ impl CacheManager {
     }
 
     /// The rest of [`get_or_compute_optional`](CacheManager::get_or_compute_optional), past the first look at L1.
-    pub(crate) async fn load<R: Into<Loaded>>(
+    pub(crate) async fn load(
         &self,
         key: &str,
         options: EntryOptions,
-        f: impl Load<R, Err: Into<BoxError>>,
+        f: impl LoadValue<Err: Into<BoxError>>,
     ) -> Result<Option<Value>> {
-        let work = async move { Ok((started(f).await?.into(), ())) };
+        let work = async move {
+            let computed = f.load().await.map_err(|error| Error::from_load(error.into()))?;
+            Ok((computed.into(), ()))
+        };
         let settings = self.0.settings(options);
         match self.0.core.load(&self.0.key(key), &settings, work, &mut |_: &Found| true).await? {
             Computed::Led(found, _) | Computed::Found(found) => Ok(found.value),

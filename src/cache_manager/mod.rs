@@ -6,7 +6,7 @@ mod read;
 mod write;
 
 pub use builder::CacheManagerBuilder;
-pub use load::Load;
+pub use load::{Load, LoadValue};
 
 use std::cell::RefCell;
 use std::sync::Arc;

@@ -68,6 +68,10 @@ impl<T: Clone, H: Home<T>> Flight<T, H> {
         Join { flight, waiter: None }
     }
 
+    pub(crate) fn is_over(&self) -> bool {
+        self.state.lock().is_over()
+    }
+
     /// Ends the flight with `outcome` unless it is over; whether it did.
     pub(crate) fn end(&self, outcome: T) -> bool {
         let mut state = self.state.lock();

@@ -300,6 +300,11 @@ impl<T: Clone> Lease<T> {
         &self.home().key
     }
 
+    /// Whether the flight was ended from outside: the lease is late.
+    pub(crate) fn is_late(&self) -> bool {
+        self.core.flight().is_over()
+    }
+
     /// Runs the load of this lease: while it is polled, asking for its own key is noticed. All that the leader awaits
     /// belongs inside, for a thread that would wait for this flight is told here where the leader was last polled.
     ///

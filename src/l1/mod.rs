@@ -144,11 +144,12 @@ impl L1 {
 
     /// Makes `content` resident under `key`, whatever is there. Loads of the key that run lose the permission to fill.
     pub(crate) fn insert(&self, key: &str, content: Content) {
+        let entry = self.entry(key, content);
         let guard = self.map.guard();
         let name = self.name(key);
         let mut shard = self.shard(name.hash);
         shard.markers.kill(name.hash, key);
-        self.place(&mut shard, &guard, name, content);
+        self.place(&mut shard, &guard, name, &entry);
     }
 
     /// Places a loading marker for `key`, or joins the one that is there.
@@ -171,14 +172,29 @@ impl L1 {
 
     /// Makes `content` resident if the marker is still there (L2). The marker stays.
     pub(crate) fn fill(&self, key: &str, token: Token, content: Content) -> bool {
+        let entry = self.entry(key, content);
         let guard = self.map.guard();
         let name = self.name(key);
         let mut shard = self.shard(name.hash);
         let holds = shard.markers.holds(name.hash, token);
         if holds {
-            self.place(&mut shard, &guard, name, content);
+            self.place(&mut shard, &guard, name, &entry);
         }
         holds
+    }
+
+    /// As [`fill`](L1::fill), where nothing fresh is there: what another load has found since is newer.
+    pub(crate) fn fill_vacant(&self, key: &str, token: Token, content: Content) -> bool {
+        let entry = self.entry(key, content);
+        let guard = self.map.guard();
+        let name = self.name(key);
+        let mut shard = self.shard(name.hash);
+        let fresh = self.map.get(&name, &guard).is_some_and(|entry| entry.is_fresh(self.tick.millis()));
+        let fills = !fresh && shard.markers.holds(name.hash, token);
+        if fills {
+            self.place(&mut shard, &guard, name, &entry);
+        }
+        fills
     }
 
     /// Removes the entry of `key` if the marker is still there. The marker stays.
@@ -326,9 +342,13 @@ impl L1 {
         Ok(())
     }
 
-    fn place(&self, shard: &mut Shard, guard: &Guard<'_>, name: NameRef<'_>, content: Content) {
+    /// Made before the lock is taken: allocating is none of its business, nor is dropping what is rejected (L4).
+    fn entry(&self, key: &str, content: Content) -> Arc<Entry> {
+        Arc::new(Entry::new(Name::new(self.hasher.hash(key), key), content))
+    }
+
+    fn place(&self, shard: &mut Shard, guard: &Guard<'_>, name: NameRef<'_>, entry: &Arc<Entry>) {
         let old = self.map.get(&name, guard);
-        let entry = Arc::new(Entry::new(Name::new(name.hash, name.key), content));
         self.counters.count(INSERTED);
         let weight = u64::from(entry.charged());
         if weight > self.limits.max_entry || entry.is_dead(self.tick.millis()) {
@@ -343,13 +363,13 @@ impl L1 {
             Some(old) => {
                 shard.policy.replace(old, entry.clone());
                 self.counters.count(RemovalCause::Replaced as usize);
-                self.map.insert(entry.name().clone(), entry, guard);
+                self.map.insert(entry.name().clone(), entry.clone(), guard);
                 self.make_room(shard, guard, 0, 0);
             }
             None => {
                 self.make_room(shard, guard, 1, weight);
                 shard.policy.insert(entry.clone());
-                self.map.insert(entry.name().clone(), entry, guard);
+                self.map.insert(entry.name().clone(), entry.clone(), guard);
             }
         }
     }

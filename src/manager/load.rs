@@ -272,9 +272,15 @@ impl Core {
         let grace = if loaded.value.is_some() { round_grace(settings.grace) } else { Default::default() };
         let content = self.content(loaded.value, ttl, grace, settings.l1_ttl, loaded.weight);
         let found = Found { value: content.value.clone(), level: FLIGHT, times: content.times };
-        let store = loaded.store && !ttl.is_zero();
+        let mut store = loaded.store && !ttl.is_zero();
+        // A flight that was ended from outside may have a successor that landed: its value is newer.
+        let late = lease.is_late();
         if store && self.reads_l1(settings.skipped) {
-            self.l1.fill(&mark.key, mark.token, content);
+            if late {
+                store = self.l1.fill_vacant(&mark.key, mark.token, content);
+            } else {
+                self.l1.fill(&mark.key, mark.token, content);
+            }
         }
         let takes_away = loaded.store && ttl.is_zero() && older;
         if takes_away {

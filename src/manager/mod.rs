@@ -265,9 +265,10 @@ impl Core {
     /// Runs `work` to its end as a task of the engine, whatever becomes of the caller.
     async fn to_the_end<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T> {
         let runs_on = self.worker.as_ref().unwrap_or(&self.io);
-        if park::is_blocking() && runs_on.is_current() {
+        // Refused before it begins: what is refused has not been done.
+        if park::would_refuse() || park::is_blocking() && runs_on.is_current() {
             return Err(Error::would_deadlock(
-                "this call would wait on the engine's own thread, which is to do the work",
+                "this call would wait on one of the engine's own threads, or inside with_cached",
             ));
         }
         let (ended, end) = tokio::sync::oneshot::channel();

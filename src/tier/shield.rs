@@ -24,6 +24,9 @@ const MISSES: usize = 1;
 const ERRORS: usize = 2;
 const SKIPPED: usize = 3;
 
+/// The most that a removal by pattern may take.
+const LONGEST_SCAN: Duration = Duration::from_secs(60);
+
 /// What a tier answered to one lookup, as its counters see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
@@ -102,9 +105,10 @@ impl Tier {
         self.within(until, async { self.backend.remove(key).await }).await
     }
 
-    /// Removes by pattern. A scan of a large tier takes as long as it takes: no deadline but the tier's own.
+    /// Removes by pattern, within [`LONGEST_SCAN`]: a tier may have to walk all of its keys.
     pub(crate) async fn remove_pattern(&self, pattern: &str) -> Result<()> {
-        self.within(Duration::MAX, async { self.backend.remove_pattern(pattern).await }).await
+        let until = self.clock.now().saturating_add(LONGEST_SCAN);
+        self.within(until, async { self.backend.remove_pattern(pattern).await }).await
     }
 
     pub(crate) async fn health(&self, until: Duration) -> TierHealth {
