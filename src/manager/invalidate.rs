@@ -1,6 +1,7 @@
 //! An invalidation: out of L1, out of every tier, and the word to the other instances.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::write::{Untaken, settle, shown};
 use super::{Core, LONGEST_KEY, Mark};
@@ -63,22 +64,24 @@ impl Core {
         if self.tiers.is_empty() && self.bus.is_none() {
             return Ok(());
         }
+        // From here on: the wait for the lane counts, however many others wait for it.
+        let until = self.now().saturating_add(self.deadlines.hard);
         let (core, key) = (self.clone(), Arc::<str>::from(key));
-        self.to_the_end(async move { core.invalidate_through(&key).await }).await?
+        self.to_the_end(async move { core.invalidate_through(&key, until).await }).await?
     }
 
-    async fn invalidate_through(&self, key: &str) -> Result<()> {
+    async fn invalidate_through(&self, key: &str, until: Duration) -> Result<()> {
         let _lane = self.lane(key).await;
-        self.remove_everywhere(key).await
+        self.remove_everywhere(key, until).await
     }
 
     /// The caller holds the key's lane (E1).
-    async fn remove_everywhere(&self, key: &str) -> Result<()> {
+    async fn remove_everywhere(&self, key: &str, until: Duration) -> Result<()> {
         self.kill(key);
-        let mut untaken = self.remove_below(key).await;
+        let mut untaken = self.remove_below(key, until).await;
         // Whatever was read while the tiers still had the old value goes (E4).
         self.kill(key);
-        if let Some(failed) = self.announce(Change::Remove(vec![key.to_owned()])).await {
+        if let Some(failed) = self.announce(Change::Remove(vec![key.to_owned()]), until).await {
             untaken.push(failed);
         }
         settle(&format!("the invalidation of `{}`", shown(key)), untaken)
@@ -86,7 +89,7 @@ impl Core {
 
     /// Removes what is there in favour of a result that is not stored, unless something newer came since `mark` was placed
     /// (E2).
-    pub(super) async fn take_away(self: &Arc<Self>, mark: Mark) {
+    pub(super) async fn take_away(self: &Arc<Self>, mark: Mark, until: Duration) {
         if self.tiers.is_empty() && self.bus.is_none() {
             return;
         }
@@ -95,14 +98,13 @@ impl Core {
             let _lane = core.lane(&mark.key).await;
             if mark.holds() {
                 // What a tier did not take is retried; no caller fails for it.
-                let _ = core.remove_everywhere(&mark.key).await;
+                let _ = core.remove_everywhere(&mark.key, until).await;
             }
         };
         let _ = self.to_the_end(work).await;
     }
 
-    async fn remove_below(&self, key: &str) -> Vec<Untaken> {
-        let until = self.now().saturating_add(self.deadlines.hard);
+    async fn remove_below(&self, key: &str, until: Duration) -> Vec<Untaken> {
         let mut untaken = Vec::new();
         for (index, tier) in self.tiers.iter().enumerate() {
             match tier.remove(key, until).await {
@@ -147,7 +149,9 @@ impl Core {
         // After the kill: whoever finds the sweep over finds its marker gone if it is too old.
         drop(sweep);
         let what = format!("the invalidation of the pattern `{}`", shown(&pattern));
-        if let Some(failed) = self.announce(Change::Pattern(pattern)).await {
+        // The scan has taken as long as the tiers were large; the word has the whole of its own time.
+        let until = self.now().saturating_add(self.deadlines.hard);
+        if let Some(failed) = self.announce(Change::Pattern(pattern), until).await {
             untaken.push(failed);
         }
         settle(&what, untaken)

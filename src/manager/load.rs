@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::write::{Write, admit_value, jittered};
 use super::{Core, Count, Found, Mark, THROTTLE};
@@ -41,6 +42,8 @@ enum Verdict<X> {
 pub(crate) struct Call<'a, W> {
     pub(crate) key: &'a str,
     pub(crate) settings: &'a Settings,
+    /// How long the lower tiers have been waited for: the write of the result gets what is left of their deadline.
+    pub(crate) waited: Duration,
     /// The closure, not yet called.
     pub(crate) work: Pin<&'a mut W>,
 }
@@ -60,7 +63,7 @@ impl Core {
     {
         self.admit(key)?;
         let mut work = pin!(work);
-        let mut call = Call { key, settings, work: work.as_mut() };
+        let mut call = Call { key, settings, waited: Duration::ZERO, work: work.as_mut() };
         let computed = match self.load_through(&self.loads, &mut call, accept).await {
             Some(computed) => computed,
             // The leader can only go on once this thread does.
@@ -149,7 +152,8 @@ impl Core {
                 Ok(Computed::Found(found))
             }
             Verdict::Computed(loaded, extra, older) => {
-                let found = self.keep(lease, mark, loaded, older, settings).await;
+                let waited = call.waited;
+                let found = self.keep(lease, mark, loaded, older, settings, waited).await;
                 Ok(Computed::Led(found, extra))
             }
             Verdict::Failed(stand_in, error) => self.fail_safe(lease, mark, stand_in, settings, error),
@@ -178,7 +182,9 @@ impl Core {
             return Verdict::Found(found);
         }
         let within = if stand_in.is_some() { self.deadlines.soft } else { self.deadlines.hard };
+        let asked_at = self.now();
         let read = self.read_below(call.key, settings, within).await;
+        call.waited = self.now().saturating_sub(asked_at);
         older |= read.may_have();
         if let Some(below) = read.found {
             if below.suits(settings, self.now_millis()) && accept(&below) {
@@ -262,6 +268,7 @@ impl Core {
         loaded: Loaded,
         older: bool,
         settings: &Settings,
+        waited: Duration,
     ) -> Found {
         let base = match (&loaded.value, loaded.ttl) {
             (_, Some(ttl)) => ttl,
@@ -289,21 +296,22 @@ impl Core {
         // Last, after the value is where a follower or the next caller looks for it. A flight that was ended from outside
         // has its followers' outcome already; its late value was stored if its marker was still there.
         lease.land(Ok(found.clone()));
+        let until = self.now().saturating_add(self.deadlines.hard.saturating_sub(waited));
         if store && !self.tiers.is_empty() {
             let write = Write {
                 key: mark.key.clone(),
                 value: found.value.clone(),
                 ttl,
                 grace,
-                most: std::time::Duration::MAX,
+                most: Duration::MAX,
                 created: self.clock.wall(),
                 tiers: 0..self.tiers.len(),
                 skipped: settings.skipped,
-                until: self.now().saturating_add(self.deadlines.hard),
+                until,
             };
             self.store(write, mark).await;
         } else if takes_away {
-            self.take_away(mark).await;
+            self.take_away(mark, until).await;
         }
         found
     }

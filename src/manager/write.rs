@@ -12,7 +12,7 @@ use crate::error::{Error, Kind, Result};
 use crate::frame::{Frame, round_grace};
 use crate::options::{Settings, Skipped};
 use crate::stats::RemovalCause;
-use crate::tier::shield::scale;
+use crate::tier::shield::{scale, timeout};
 use crate::value::Value;
 
 /// What is to be written to the lower tiers.
@@ -80,7 +80,8 @@ impl Core {
         self.put(&write.key, content, write.skipped);
         let mut untaken = self.write_tiers(&write).await;
         self.outlast(&write);
-        if announce && let Some(failed) = self.announce(Change::Update(vec![write.key.to_string()])).await {
+        if announce && let Some(failed) = self.announce(Change::Update(vec![write.key.to_string()]), write.until).await
+        {
             untaken.push(failed);
         }
         settle(&format!("the write of `{}`", shown(&write.key)), untaken)
@@ -167,9 +168,11 @@ impl Core {
     }
 
     /// Tells the other instances; what they could not be told is owed to them.
-    pub(super) async fn announce(&self, change: Change) -> Option<Untaken> {
+    pub(super) async fn announce(&self, change: Change, until: Duration) -> Option<Untaken> {
         let bus = self.bus.as_ref()?;
-        let error = bus.announce(change.clone()).await.err()?;
+        let late = || Error::new(Kind::TIER.and(Kind::TIMEOUT), "the server did not take the word within the deadline");
+        let announced = timeout(&*self.clock, until, bus.announce(change.clone())).await;
+        let error = announced.unwrap_or_else(|| Err(late())).err()?;
         self.repairs.owe_word(change);
         Some(Untaken { by: "the bus between instances".into(), error })
     }
