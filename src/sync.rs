@@ -3,8 +3,8 @@
 //! Files that are modelled (see `loom-tests/`) import synchronisation from here and from nowhere else; the models supply
 //! a `sync` module of the same shape over loom's types and include the very same files.
 
-pub(crate) use std::sync::Arc;
 pub(crate) use std::sync::atomic;
+pub(crate) use std::sync::{Arc, OnceLock};
 pub(crate) use std::thread;
 
 /// A mutex without poisoning: a panic while it is held leaves the data as it was at that moment, and every critical
@@ -29,3 +29,12 @@ impl<T> Mutex<T> {
 pub(crate) const fn planted(_fault: &str) -> bool {
     false
 }
+
+/// Makes a constructor constant; not so in the models, whose atomics are made at run time.
+macro_rules! constructor {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),*) -> Self $body:block) => {
+        $(#[$doc])*
+        $vis const fn $name($($arg: $type),*) -> Self $body
+    };
+}
+pub(crate) use constructor;

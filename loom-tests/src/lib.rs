@@ -21,8 +21,16 @@ mod flight {
     pub(crate) mod waiters;
 }
 
+#[path = "../../src/epoch"]
+mod epoch {
+    pub(crate) mod domain;
+    pub(crate) mod limbo;
+    pub(crate) mod slot;
+}
+
 mod calls;
 mod harness;
 mod links;
 mod loading;
 mod parking;
+mod reclaim;

@@ -4,8 +4,6 @@ pub(crate) use loom::sync::Arc;
 pub(crate) use loom::sync::atomic;
 pub(crate) use loom::thread;
 
-use std::sync::OnceLock;
-
 pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 
 pub(crate) type MutexGuard<'a, T> = loom::sync::MutexGuard<'a, T>;
@@ -25,6 +23,44 @@ pub(crate) const FAULT: &str = "TERCEL_PLANTED_FAULT";
 
 /// Whether the named fault is planted in this process.
 pub(crate) fn planted(fault: &str) -> bool {
-    static PLANTED: OnceLock<Option<String>> = OnceLock::new();
+    static PLANTED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
     PLANTED.get_or_init(|| std::env::var(FAULT).ok()).as_deref() == Some(fault)
+}
+
+/// As the crate's, but not constant: loom's atomics are made at run time.
+macro_rules! constructor {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),*) -> Self $body:block) => {
+        $(#[$doc])*
+        $vis fn $name($($arg: $type),*) -> Self $body
+    };
+}
+pub(crate) use constructor;
+
+/// A value that is written once: the promises of the standard one, kept by loom's atomics.
+pub(crate) struct OnceLock<T> {
+    value: std::sync::OnceLock<T>,
+    written: atomic::AtomicBool,
+    writers: Mutex<()>,
+}
+
+impl<T> OnceLock<T> {
+    pub(crate) fn new() -> Self {
+        let written = atomic::AtomicBool::new(false);
+        Self { value: std::sync::OnceLock::new(), written, writers: Mutex::new(()) }
+    }
+
+    pub(crate) fn get(&self) -> Option<&T> {
+        // Acquire, with the Release below: whoever gets the value sees it whole.
+        if self.written.load(atomic::Ordering::Acquire) { self.value.get() } else { None }
+    }
+
+    pub(crate) fn get_or_init(&self, value: impl FnOnce() -> T) -> &T {
+        if let Some(value) = self.get() {
+            return value;
+        }
+        let _writer = self.writers.lock();
+        let value = self.value.get_or_init(value);
+        self.written.store(true, atomic::Ordering::Release);
+        value
+    }
 }
