@@ -41,3 +41,20 @@ fn every_clause_of_the_contract_names_its_test() {
         assert!(paths(clause).iter().any(|path| path.contains("tests/") || path.starts_with("fuzz/")), "{clause}");
     }
 }
+
+#[test]
+fn the_map_of_the_code_names_every_module() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let map = std::fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let map = map.split("## Map").nth(1).unwrap().split("\n## ").next().unwrap();
+    let code = std::fs::read_to_string(root.join("src/lib.rs")).unwrap();
+    let modules = code.lines().filter_map(|line| {
+        let line = line.strip_prefix("pub ").unwrap_or(line).strip_prefix("mod ")?;
+        line.strip_suffix(';')
+    });
+    let modules: Vec<_> = modules.collect();
+    assert!(modules.len() > 15, "{modules:?}");
+    for module in modules {
+        assert!(map.contains(&format!("`{module}`")), "the map does not name {module}");
+    }
+}
