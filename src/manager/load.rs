@@ -84,11 +84,10 @@ impl Core {
     }
 
     fn load_count(&self, found: &Found) -> Count {
-        let now = self.now_millis();
         match found {
             Found { level: FLIGHT, value: None, .. } => Count::Absent,
-            found if !found.is_fresh(now) && found.level != FLIGHT => Count::Stale,
             Found { level: FLIGHT, .. } => Count::FlightHit,
+            found if !found.is_fresh(self.now_millis()) => Count::Stale,
             found => self.hit_at(found),
         }
     }
@@ -119,16 +118,19 @@ impl Core {
                 },
                 Entered::Nested => return Some(Err(nested(call.key))),
             };
-            return Some(self.lead(lease, call, accept).await);
+            // Boxed, so that a follower's future has no room for all that a leader does.
+            return Some(Box::pin(self.lead(lease, call, accept)).await);
         }
     }
 
     /// Whether a follower takes what its flight landed.
     fn landed(&self, found: Found, settings: &Settings, accept: &mut impl FnMut(&Found) -> bool) -> Option<Found> {
-        let now = self.now_millis();
         // What has just been computed is new enough for anyone, also where it may not be stored; a stand-in is not asked
         // its age either.
-        let old = found.level != FLIGHT && found.is_fresh(now) && !found.suits(settings, now);
+        let old = found.level != FLIGHT && {
+            let now = self.now_millis();
+            found.is_fresh(now) && !found.suits(settings, now)
+        };
         if old || !accept(&found) { None } else { Some(found) }
     }
 

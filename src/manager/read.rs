@@ -122,32 +122,32 @@ impl Core {
         }
         let until = self.now().saturating_add(within);
         if !settings.skipped.is_empty() {
-            return self.ask(key, settings, until).await;
+            return Box::pin(self.ask(key, settings, until)).await;
         }
         loop {
             // The tiers' own deadlines end the flight long before this one does, unless its leader is polled no more.
             let overdue = until.saturating_add(Duration::from_secs(1));
-            match self.reads.enter(key, overdue) {
-                Entered::Lead(lease) => {
-                    let read = lease.run(self.ask(key, settings, until)).await;
-                    lease.land(read.clone());
-                    return read;
-                }
+            let lease = match self.reads.enter(key, overdue) {
+                Entered::Lead(lease) => lease,
                 Entered::Follow(follow) => match self.follow(follow, until, Read::late).await {
                     // Its leader may have had less time than this caller has.
-                    Followed::Landed(read) if read.is_late() && self.now() < until && self.admit_any().is_ok() => {}
+                    Followed::Landed(read) if read.is_late() && self.now() < until && self.admit_any().is_ok() => {
+                        continue;
+                    }
                     Followed::Landed(read) => return read,
                     Followed::Lead(lease) => {
                         lease.set_deadline(overdue);
-                        let read = lease.run(self.ask(key, settings, until)).await;
-                        lease.land(read.clone());
-                        return read;
+                        lease
                     }
-                    Followed::Gone => {}
-                    Followed::OwnThread => return self.ask(key, settings, until).await,
+                    Followed::Gone => continue,
+                    Followed::OwnThread => return Box::pin(self.ask(key, settings, until)).await,
                 },
-                Entered::Nested => return self.ask(key, settings, until).await,
-            }
+                Entered::Nested => return Box::pin(self.ask(key, settings, until)).await,
+            };
+            // Boxed, so that a follower's future has no room for all that a leader does.
+            let read = lease.run(Box::pin(self.ask(key, settings, until))).await;
+            lease.land(read.clone());
+            return read;
         }
     }
 
