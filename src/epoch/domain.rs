@@ -247,7 +247,6 @@ impl<B: Barrier, const WIDTH: usize> Domain<B, WIDTH> {
     }
 
     /// Takes part for the calling thread, which keeps the place for itself.
-    #[cfg_attr(not(test), expect(dead_code, reason = "threads have places of their own in the process's domain"))]
     pub(crate) fn join(&self) -> Participant<'_, B, WIDTH> {
         Participant { domain: self, slot: self.claim(), here: PhantomData }
     }

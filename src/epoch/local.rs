@@ -40,7 +40,7 @@ pub(crate) fn domain() -> &'static Domain<Process> {
 /// anywhere in the process is freed.
 ///
 /// # Cost
-/// A dozen instructions, none of them locked where the kernel lends its barrier; the first pin of a thread claims a slot.
+/// A few instructions, none of them locked where the kernel lends its barrier; the first pin of a thread claims a slot.
 /// After the thread's own destructors have run each pin does, and gives it back.
 #[inline]
 pub(crate) fn pin<R>(read: impl FnOnce(&Pinned<'_>) -> R) -> R {
@@ -58,9 +58,11 @@ pub(crate) fn pinned_here() -> bool {
 }
 
 /// Claims a slot: until the thread ends, or for one pin if its destructors have run.
+///
+/// The departure is made only then: to drop it is to give the slot back.
 #[cold]
 fn arrive() -> (&'static Slot, Option<Departure>) {
     let slot = DOMAIN.claim();
     SLOT.set(Some(slot));
-    (slot, STAY.try_with(|_| ()).is_err().then_some(Departure))
+    (slot, STAY.try_with(|_| ()).is_err().then(|| Departure))
 }

@@ -65,8 +65,8 @@
 //! | light and heavy | `Barrier::light` | `Barrier::heavy`, or the other way round | everything before the one, to what follows the other |
 //!
 //! # Cost
-//! A pin and its end: 13 instructions and about a nanosecond with `membarrier`, a fence more without. A round: a system
-//! call and a load for each slot.
+//! A pin and its end: 19 instructions, none of them locked, with `membarrier`; a fence more without. A round: a system call
+//! and a load for each slot.
 //!
 //! # What is not promised
 //! A pin that is held keeps all that is retired after it, in all shards. `held_back` counts the rounds it has outlived.
@@ -75,7 +75,7 @@
 //! A process that forks while other threads are pinned has those pins in the child for ever.
 //!
 //! # Why not
-//! - crossbeam-epoch: a locked instruction for each pin, eight times the cost of this one; its garbage lies in threads, not in
+//! - crossbeam-epoch: a locked instruction for each pin; its garbage lies in threads, not in
 //!   shards, and is freed by whoever pins at the wrong time.
 //! - seize, papaya: a locked instruction at the end of a guard.
 //! - Hazard pointers: a store and a barrier for each pointer followed, a table and an entry at least, and a second look.
