@@ -12,6 +12,10 @@ fn domains() -> [Domain<Process, 2>; 2] {
     [Domain::new(Process::new()), Domain::new(Process::fences())]
 }
 
+fn number(pinned: &Pinned<'_>) -> usize {
+    pinned.number()
+}
+
 fn reclaimed(limbo: &mut Limbo<usize>, safe: Safe) -> Vec<usize> {
     let mut out = Vec::new();
     limbo.reclaim(usize::MAX, safe, &mut out);
@@ -23,9 +27,9 @@ fn a_held_pin_keeps_what_others_retire_and_its_end_frees_it() {
     for domain in domains() {
         let mut limbo = Limbo::new(1000);
         let (pinned, is_pinned) = mpsc::channel();
-        let (end, ended) = mpsc::channel::<()>();
         thread::scope(|scope| {
             let domain = &domain;
+            let (end, ended) = mpsc::channel::<()>();
             let reader = scope.spawn(move || {
                 domain.join().pin(|_| {
                     pinned.send(()).unwrap();
@@ -52,7 +56,8 @@ fn a_held_pin_keeps_what_others_retire_and_its_end_frees_it() {
 fn reclaim_hands_over_the_oldest_and_no_more_than_asked() {
     let [domain, _] = domains();
     let mut limbo = Limbo::new(4);
-    (0..10).for_each(|object| limbo.retire(domain.tag(), object));
+    let tag: Tag = domain.tag();
+    (0..10).for_each(|object| limbo.retire(tag, object));
     domain.advance();
     let safe = domain.advance();
     limbo.retire(domain.tag(), 10);
@@ -98,6 +103,19 @@ fn a_pin_in_a_pin_ends_with_the_outer_one() {
 }
 
 #[test]
+fn a_pin_holds_back_the_process() {
+    let tag = pin(|_| {
+        let tag = domain().tag();
+        (0..5).for_each(|_| assert!(!domain().advance().frees(tag), "freed under a pin of this thread"));
+        tag
+    });
+    // Other tests pin too, for a moment.
+    while !domain().advance().frees(tag) {
+        thread::yield_now();
+    }
+}
+
+#[test]
 fn slots_of_ended_threads_are_used_again() {
     let numbers = Mutex::new(Vec::new());
     let most = AtomicUsize::new(0);
@@ -127,7 +145,7 @@ fn slots_of_ended_threads_are_used_again() {
 fn a_domain_grows_with_its_threads() {
     for domain in domains() {
         let places: Vec<_> = (0..9).map(|_| domain.join()).collect();
-        let numbers: Vec<_> = places.iter().map(|place| place.pin(|pinned| pinned.number())).collect();
+        let numbers: Vec<_> = places.iter().map(|place| place.pin(number)).collect();
         assert_eq!(numbers, Vec::from_iter(0..9));
         let mut limbo = Limbo::new(1);
         places[8].pin(|_| {
@@ -142,8 +160,12 @@ struct Last(mpsc::Sender<(bool, bool)>);
 
 impl Drop for Last {
     fn drop(&mut self) {
-        let nested = pin(|outer| pin(|inner| inner.number() == outer.number()) && pinned_here());
-        self.0.send((nested, pinned_here())).unwrap();
+        let own = pin(|outer| {
+            // Another thread meanwhile: it would take this one's slot if that had been given back.
+            let other = thread::spawn(|| pin(number)).join().unwrap();
+            pin(|inner| inner.number() == outer.number()) && pinned_here() && other != outer.number()
+        });
+        self.0.send((own, pinned_here())).unwrap();
     }
 }
 
