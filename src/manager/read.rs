@@ -263,7 +263,8 @@ impl Core {
                 skipped: settings.skipped,
                 until,
             };
-            promoted |= self.store(write, mark).await;
+            // Boxed, so that a hit in the first tier below L1 has no room for it.
+            promoted |= Box::pin(self.store(write, mark)).await;
         }
         if promoted {
             self.count(Count::Promotion);
