@@ -35,7 +35,7 @@ fn every_file_that_a_document_names_exists() {
 fn every_clause_of_the_contract_names_its_test() {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     let section = text.split("## What is promised").nth(1).unwrap().split("\n## ").next().unwrap();
-    let clauses: Vec<_> = section.lines().filter(|line| line.starts_with(|c: char| c == '|')).skip(2).collect();
+    let clauses: Vec<_> = section.lines().filter(|line| line.starts_with('|')).skip(2).collect();
     assert!(clauses.len() > 10, "the contract is a table");
     for clause in clauses {
         assert!(paths(clause).iter().any(|path| path.contains("tests/") || path.starts_with("fuzz/")), "{clause}");

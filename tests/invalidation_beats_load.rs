@@ -226,7 +226,8 @@ fn a_late_remove_does_not_delete_a_newer_value(via: Via) {
             thread::yield_now();
         }
         bed.below.release();
-        (removed.join().unwrap(), written.join().unwrap());
+        removed.join().unwrap();
+        written.join().unwrap();
     });
     assert_eq!(bed.text("key").as_deref(), Some("newer"));
     assert_eq!(bed.sibling().text("key").as_deref(), Some("newer"));

@@ -107,7 +107,8 @@ fn a_flight_is_shared_between_views(via: Via) {
     let leader = bed::Hand::begun(view.get_or_compute_with("k", MINUTE, load));
     let follower = bed::Hand::begun(bed.tasks.get_or_compute_with("n:k", MINUTE, load));
     gate.open();
-    (leader.end().unwrap(), follower.end().unwrap());
+    leader.end().unwrap();
+    follower.end().unwrap();
     bed.made(2);
     assert_eq!(bed.stats().computations, 1);
 }

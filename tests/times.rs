@@ -252,7 +252,9 @@ fn scales_do_not_compound_through_promotions(via: Via) {
         assert_eq!(above.peek("k").as_deref(), Some("v"));
         bed.advance(l2 * SECOND - MILLI);
         assert_eq!((above.peek("k"), cache.peek("k")), (None, None), "at {at} L1 kept it too long");
-        (cache.settled(), above.settled(), again.settled());
+        cache.settled();
+        above.settled();
+        again.settled();
     }
     writer.settled();
 }
@@ -280,7 +282,8 @@ fn an_unknown_remaining_time_is_the_frames_own(via: Via) {
         assert_eq!(over().text(key), None, "{key}");
     }
     assert!(matches!(over().lookup("g").unwrap(), Lookup::Hit { stale: true, .. }));
-    (reader.settled(), writer.settled());
+    reader.settled();
+    writer.settled();
 }
 
 fn promotion_never_lengthens_a_life(via: Via) {
@@ -303,7 +306,8 @@ fn promotion_never_lengthens_a_life(via: Via) {
     let _ = reader.get("late").unwrap();
     bed.advance(Duration::from_micros(400));
     assert_eq!(reader.text("late"), None);
-    (reader.settled(), writer.settled());
+    reader.settled();
+    writer.settled();
 }
 
 fn a_copy_of_a_long_lived_tier_lives_as_long_as_its_own_tier_says(via: Via) {
@@ -319,7 +323,8 @@ fn a_copy_of_a_long_lived_tier_lives_as_long_as_its_own_tier_says(via: Via) {
     bed.advance(MILLI);
     assert_eq!(reader.peek("k"), None);
     assert_eq!(reader.text("k").as_deref(), Some("v"), "the tier below has it for longer");
-    (reader.settled(), writer.settled());
+    reader.settled();
+    writer.settled();
 }
 
 fn the_l1_ttl_shortens_and_never_lengthens(via: Via) {
