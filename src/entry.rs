@@ -1,9 +1,6 @@
 //! A resident entry: a key, a value or the word that the source has none, and its times.
 
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-
-use papaya::Equivalent;
 
 use crate::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::value::Value;
@@ -27,41 +24,23 @@ impl Name {
     pub(crate) fn key(&self) -> &str {
         &self.key
     }
-}
 
-impl PartialEq for Name {
-    fn eq(&self, other: &Self) -> bool {
-        self.hash == other.hash && self.key == other.key
+    pub(crate) fn as_ref(&self) -> NameRef<'_> {
+        NameRef { hash: self.hash, key: &self.key }
     }
-}
 
-impl Eq for Name {}
-
-impl Hash for Name {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
+    /// Whether this is the name looked for.
+    #[inline]
+    pub(crate) fn is(&self, name: NameRef<'_>) -> bool {
+        self.hash == name.hash && *self.key == *name.key
     }
 }
 
 /// A borrowed key with its hash: what a reader looks up.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct NameRef<'a> {
     pub(crate) hash: u64,
     pub(crate) key: &'a str,
-}
-
-impl Hash for NameRef<'_> {
-    #[inline]
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
-    }
-}
-
-impl Equivalent<Name> for NameRef<'_> {
-    #[inline]
-    fn equivalent(&self, name: &Name) -> bool {
-        self.hash == name.hash && *self.key == *name.key
-    }
 }
 
 /// The times of an entry in milliseconds of the engine's clock: fresh until `fresh_until`, then stale until `dead_at`.

@@ -42,7 +42,6 @@ mod sync;
 // Floor 1
 mod clock;
 mod counter;
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the table that frees by it is not here yet"))]
 mod epoch;
 mod park;
 mod runtime;

@@ -62,6 +62,9 @@ pub struct CacheManagerStats {
     pub resident_entries: usize,
     /// What they weigh, in bytes.
     pub resident_weight: u64,
+    /// Rounds of reclamation that the oldest reader of L1 has held back: 0 or 1 while reads are short. A figure that keeps
+    /// growing tells of a closure of `with_cached` that does not return; nothing removed from L1 since is freed until it does.
+    pub reclamation_held_back: u64,
     /// Values offered to L1.
     pub inserted: u64,
     /// Entries that a newer value replaced.

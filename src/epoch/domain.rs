@@ -54,6 +54,7 @@ impl Pinned<'_> {
     ///
     /// A thread keeps it from its first pin to its end, then another thread may have it. It suits counters that one thread
     /// at a time writes; the next owner sees what the last one wrote before it ended.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for models and tests"))]
     #[inline(always)]
     pub(crate) fn number(&self) -> usize {
         self.slot.number()
@@ -247,6 +248,7 @@ impl<B: Barrier, const WIDTH: usize> Domain<B, WIDTH> {
     }
 
     /// Takes part for the calling thread, which keeps the place for itself.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for models and tests"))]
     pub(crate) fn join(&self) -> Participant<'_, B, WIDTH> {
         Participant { domain: self, slot: self.claim(), here: PhantomData }
     }
@@ -288,6 +290,7 @@ pub(crate) struct Participant<'d, B: Barrier, const WIDTH: usize> {
 
 impl<B: Barrier, const WIDTH: usize> Participant<'_, B, WIDTH> {
     /// Runs `read` pinned. Pins may lie in each other; only the outermost counts.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for models and tests"))]
     pub(crate) fn pin<R>(&self, read: impl FnOnce(&Pinned<'_>) -> R) -> R {
         self.domain.enter(self.slot, read)
     }

@@ -56,6 +56,11 @@ impl<T> Limbo<T> {
         free
     }
 
+    /// Hands over everything, safe or not: the caller knows that the table has no reader left.
+    pub(crate) fn take_all(&mut self, out: &mut impl Extend<T>) {
+        out.extend(self.retired.drain(..).map(|(_, object)| object));
+    }
+
     /// Whether it has grown so long that its owner should call `advance`, outside the lock, rather than wait for the tick.
     ///
     /// Says so once for each doubling, so that a guard that is held makes its writers' system calls ever rarer.

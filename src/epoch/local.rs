@@ -52,6 +52,7 @@ pub(crate) fn pin<R>(read: impl FnOnce(&Pinned<'_>) -> R) -> R {
 }
 
 /// Whether the current thread is pinned.
+#[cfg(test)]
 #[inline]
 pub(crate) fn pinned_here() -> bool {
     SLOT.get().is_some_and(Slot::is_pinned)

@@ -95,6 +95,10 @@ mod slot;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use domain::{Pinned, Safe, Tag};
+#[cfg(test)]
+pub(crate) use domain::Safe;
+pub(crate) use domain::{Pinned, Tag};
 pub(crate) use limbo::Limbo;
-pub(crate) use local::{domain, pin, pinned_here};
+#[cfg(test)]
+pub(crate) use local::pinned_here;
+pub(crate) use local::{domain, pin};

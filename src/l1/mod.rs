@@ -1,38 +1,38 @@
 //! L1: the resident entries of this process, read without locks.
 //!
-//! Readers go through a lock-free map (`papaya`) and take no lock. Every change of a shard — insert, replace, remove, evict,
-//! and what happens to loading markers — runs under that shard's one short lock, so that a kill and a fill of the same key
-//! exclude each other.
+//! The table is cut into shards by the top bits of the hash. Readers pin the epoch (`crate::epoch`) and look into the shard's
+//! table without a lock. Every change of a shard — insert, replace, remove, evict, and what happens to loading markers — runs
+//! under that shard's one short lock, so that a kill and a fill of the same key exclude each other.
 //!
 //! # Invariants
-//! - L1: the map holds an entry if and only if its shard's policy holds the same entry.
+//! - L1: a shard's table holds an entry if and only if its policy holds the same entry.
 //! - L2: a fill lands only while the marker that its load placed is still there; every kill takes the marker away.
 //! - L3: a shard is over its share of entries or weight for at most one insertion, under its lock.
-//! - L4: no user type is dropped under a shard's lock: the guard taken before the lock keeps what was removed alive.
+//! - L4: no user type is dropped under a shard's lock: what is removed is retired, and freed later and outside.
 //!
 //! # Why not
-//! The map is not the one that this design ends with: a locked operation per guard and tombstones cost more than a table of
-//! our own would. The face of this module does not show it.
+//! A general concurrent map: a locked operation for each guard, tombstones that are rehashed under churn, and a copy of all
+//! entries in one go when it grows.
 
 mod marker;
 mod policy;
+mod shard;
+mod table;
 
 pub(crate) use marker::Token;
 
 use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
-use papaya::HashMap;
 
 use crate::clock::Tick;
 use crate::counter::Counters;
 use crate::entry::{Content, Entry, Name, NameRef};
-use crate::hash::{KeyHasher, Prehashed};
+use crate::epoch;
+use crate::hash::KeyHasher;
 use crate::stats::RemovalCause;
-use crate::sync::{Mutex, MutexGuard};
 use crate::value::Value;
-use marker::Markers;
-use policy::Policy;
+use shard::{Shard, Writer};
 
 /// How much may be resident.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +49,7 @@ impl Limits {
 
 /// The table. See the module.
 pub(crate) struct L1 {
-    map: HashMap<Name, Arc<Entry>, Prehashed>,
-    shards: Box<[CachePadded<Mutex<Shard>>]>,
+    shards: Box<[CachePadded<Shard>]>,
     hasher: KeyHasher,
     tick: Arc<Tick>,
     limits: Limits,
@@ -60,13 +59,6 @@ pub(crate) struct L1 {
 
 /// The counter of insertions; the removal causes come before it.
 const INSERTED: usize = RemovalCause::ALL.len();
-
-struct Shard {
-    policy: Policy,
-    markers: Markers,
-}
-
-type Guard<'a> = papaya::LocalGuard<'a>;
 
 impl L1 {
     /// Below this many entries one shard, since small shards cost hit ratio.
@@ -79,11 +71,9 @@ impl L1 {
             count /= 2;
         }
         let count = 1 << count.ilog2();
-        let shard = || CachePadded::new(Mutex::new(Shard { policy: Policy::new(), markers: Markers::new() }));
         let share = Limits { entries: limits.entries / count, weight: limits.weight / count as u64, ..limits };
         Self {
-            map: HashMap::builder().hasher(Prehashed::default()).build(),
-            shards: (0..count).map(|_| shard()).collect(),
+            shards: (0..count).map(|_| CachePadded::new(Shard::new())).collect(),
             hasher: KeyHasher::new(),
             tick,
             limits,
@@ -101,8 +91,9 @@ impl L1 {
         NameRef { hash: self.hasher.hash(key), key }
     }
 
-    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
-        self.shards[(hash >> 48) as usize & (self.shards.len() - 1)].lock()
+    #[inline]
+    fn shard(&self, hash: u64) -> &Shard {
+        &self.shards[(hash >> 48) as usize & (self.shards.len() - 1)]
     }
 
     /// Runs `read` on the fresh entry of `key` and records the hit.
@@ -112,30 +103,34 @@ impl L1 {
     /// is written until it saturates.
     #[inline]
     pub(crate) fn hit<R>(&self, key: &str, read: impl FnOnce(&Entry) -> R) -> Option<R> {
-        let guard = self.map.guard();
-        let entry = self.map.get(&self.name(key), &guard)?;
-        if !entry.is_fresh(self.tick.millis()) {
-            return None;
-        }
-        entry.touch();
-        Some(read(entry))
+        let name = self.name(key);
+        epoch::pin(|pinned| {
+            let entry = self.shard(name.hash).find(name, pinned)?;
+            if !entry.is_fresh(self.tick.millis()) {
+                return None;
+            }
+            entry.touch();
+            Some(read(entry))
+        })
     }
 
     /// Runs `read` on the entry of `key`, fresh or stale, and records nothing.
     #[inline]
     pub(crate) fn look<R>(&self, key: &str, read: impl FnOnce(&Entry) -> R) -> Option<R> {
-        let guard = self.map.guard();
-        let entry = self.map.get(&self.name(key), &guard)?;
-        if entry.is_dead(self.tick.millis()) { None } else { Some(read(entry)) }
+        let name = self.name(key);
+        epoch::pin(|pinned| {
+            let entry = self.shard(name.hash).find(name, pinned)?;
+            if entry.is_dead(self.tick.millis()) { None } else { Some(read(entry)) }
+        })
     }
 
     /// Why `key` has no fresh entry, as far as is remembered.
     pub(crate) fn absence(&self, key: &str) -> Absence {
         let name = self.name(key);
-        let guard = self.map.guard();
-        if self.map.get(&name, &guard).is_some() {
+        let shard = self.shard(name.hash).lock();
+        if shard.get(name).is_some() {
             Absence::Expired
-        } else if self.shard(name.hash).policy.was_evicted(name.hash) {
+        } else if shard.policy.was_evicted(name.hash) {
             Absence::Evicted
         } else {
             Absence::Unknown
@@ -145,68 +140,68 @@ impl L1 {
     /// Makes `content` resident under `key`, whatever is there. Loads of the key that run lose the permission to fill.
     pub(crate) fn insert(&self, key: &str, content: Content) {
         let entry = self.entry(key, content);
-        let guard = self.map.guard();
         let name = self.name(key);
-        let mut shard = self.shard(name.hash);
-        shard.markers.kill(name.hash, key);
-        self.place(&mut shard, &guard, name, &entry);
+        self.shard(name.hash).write(|shard| {
+            shard.markers.kill(name.hash, key);
+            self.place(shard, name, &entry);
+        });
     }
 
     /// Places a loading marker for `key`, or joins the one that is there.
     pub(crate) fn mark(&self, key: &str) -> Token {
         let name = self.name(key);
-        self.shard(name.hash).markers.mark(name.hash, key)
+        self.shard(name.hash).lock().markers.mark(name.hash, key)
     }
 
     /// Gives up a hold on a marker.
     pub(crate) fn release(&self, key: &str, token: Token) {
         let name = self.name(key);
-        self.shard(name.hash).markers.release(name.hash, token);
+        self.shard(name.hash).lock().markers.release(name.hash, token);
     }
 
     /// Whether no kill has come since the marker was placed.
     pub(crate) fn holds(&self, key: &str, token: Token) -> bool {
         let name = self.name(key);
-        self.shard(name.hash).markers.holds(name.hash, token)
+        self.shard(name.hash).lock().markers.holds(name.hash, token)
     }
 
     /// Makes `content` resident if the marker is still there (L2). The marker stays.
     pub(crate) fn fill(&self, key: &str, token: Token, content: Content) -> bool {
         let entry = self.entry(key, content);
-        let guard = self.map.guard();
         let name = self.name(key);
-        let mut shard = self.shard(name.hash);
-        let holds = shard.markers.holds(name.hash, token);
-        if holds {
-            self.place(&mut shard, &guard, name, &entry);
-        }
-        holds
+        self.shard(name.hash).write(|shard| {
+            let holds = shard.markers.holds(name.hash, token);
+            if holds {
+                self.place(shard, name, &entry);
+            }
+            holds
+        })
     }
 
     /// As [`fill`](L1::fill), where nothing fresh is there: what another load has found since is newer.
     pub(crate) fn fill_vacant(&self, key: &str, token: Token, content: Content) -> bool {
         let entry = self.entry(key, content);
-        let guard = self.map.guard();
         let name = self.name(key);
-        let mut shard = self.shard(name.hash);
-        let fresh = self.map.get(&name, &guard).is_some_and(|entry| entry.is_fresh(self.tick.millis()));
-        let fills = !fresh && shard.markers.holds(name.hash, token);
-        if fills {
-            self.place(&mut shard, &guard, name, &entry);
-        }
-        fills
+        self.shard(name.hash).write(|shard| {
+            let fresh = shard.get(name).is_some_and(|entry| entry.is_fresh(self.tick.millis()));
+            let fills = !fresh && shard.markers.holds(name.hash, token);
+            if fills {
+                self.place(shard, name, &entry);
+            }
+            fills
+        })
     }
 
     /// Removes the entry of `key` if the marker is still there. The marker stays.
     pub(crate) fn retract(&self, key: &str, token: Token) {
-        let guard = self.map.guard();
         let name = self.name(key);
-        let mut shard = self.shard(name.hash);
-        if shard.markers.holds(name.hash, token)
-            && let Some(entry) = self.map.get(&name, &guard)
-        {
-            self.remove(&mut shard, &guard, entry, RemovalCause::Invalidated);
-        }
+        self.shard(name.hash).write(|shard| {
+            if shard.markers.holds(name.hash, token)
+                && let Some(entry) = shard.get(name)
+            {
+                self.remove(shard, &entry, RemovalCause::Invalidated);
+            }
+        });
     }
 
     /// Keeps a stale value as a stand-in until `retry_at`: the one that is resident, else `content` if the marker is there.
@@ -218,79 +213,85 @@ impl L1 {
 
     /// Removes the entry of `key` and its marker.
     pub(crate) fn kill(&self, key: &str, cause: RemovalCause) -> bool {
-        let guard = self.map.guard();
         let name = self.name(key);
-        let mut shard = self.shard(name.hash);
-        shard.markers.kill(name.hash, key);
-        match self.map.get(&name, &guard) {
-            Some(entry) => self.remove(&mut shard, &guard, entry, cause),
-            None => false,
-        }
+        self.shard(name.hash).write(|shard| {
+            shard.markers.kill(name.hash, key);
+            match shard.get(name) {
+                Some(entry) => self.remove(shard, &entry, cause),
+                None => false,
+            }
+        })
     }
 
     /// Removes the marker of `key`, and its entry unless that holds this very `value`.
     pub(crate) fn keep_only(&self, key: &str, value: Option<&Value>) {
-        let guard = self.map.guard();
         let name = self.name(key);
-        let mut shard = self.shard(name.hash);
-        shard.markers.kill(name.hash, key);
-        if let Some(entry) = self.map.get(&name, &guard)
-            && !matches!((entry.value(), value), (Some(here), Some(kept)) if here.is(kept))
-        {
-            self.remove(&mut shard, &guard, entry, RemovalCause::Replaced);
-        }
+        self.shard(name.hash).write(|shard| {
+            shard.markers.kill(name.hash, key);
+            if let Some(entry) = shard.get(name)
+                && !matches!((entry.value(), value), (Some(here), Some(kept)) if here.is(kept))
+            {
+                self.remove(shard, &entry, RemovalCause::Replaced);
+            }
+        });
     }
 
     /// Removes every entry and marker whose key `doomed` names. Walks all of them, a shard at a time.
     pub(crate) fn kill_where(&self, cause: RemovalCause, mut doomed: impl FnMut(&str) -> bool) {
         for shard in &self.shards {
-            let guard = self.map.guard();
-            let mut shard = shard.lock();
-            shard.markers.kill_where(&mut doomed);
-            let matching: Vec<_> = shard.policy.entries().filter(|entry| doomed(entry.name().key())).cloned().collect();
-            for entry in &matching {
-                self.remove(&mut shard, &guard, entry, cause);
-            }
-            drop(shard);
+            shard.write(|shard| {
+                shard.markers.kill_where(&mut doomed);
+                let entries = shard.policy.entries();
+                let matching: Vec<_> = entries.filter(|entry| doomed(entry.name().key())).cloned().collect();
+                for entry in &matching {
+                    self.remove(shard, entry, cause);
+                }
+            });
         }
     }
 
     /// Charges the entry of `key` for a memo that was decoded since.
     pub(crate) fn recharge(&self, key: &str) {
-        let guard = self.map.guard();
         let name = self.name(key);
-        let mut shard = self.shard(name.hash);
-        if let Some(entry) = self.map.get(&name, &guard)
-            && entry.charged() != entry.weight()
-        {
-            shard.policy.recharge(entry);
-            self.make_room(&mut shard, &guard, 0, 0);
+        self.shard(name.hash).write(|shard| {
+            if let Some(entry) = shard.get(name)
+                && entry.charged() != entry.weight()
+            {
+                shard.policy.recharge(&entry);
+                self.make_room(shard, 0, 0);
+            }
+        });
+    }
+
+    /// Reclaims dead entries among the next `most` of every shard, charges decoded memos, and frees what was retired.
+    pub(crate) fn sweep(&self, most: usize) {
+        let mut left = false;
+        for shard in &self.shards {
+            shard.write(|shard| self.sweep_one(shard, most));
+            left |= shard.reclaim();
+        }
+        if left {
+            epoch::domain().advance();
         }
     }
 
-    /// Reclaims dead entries among the next `most` of every shard, and charges decoded memos.
-    pub(crate) fn sweep(&self, most: usize) {
-        for shard in &self.shards {
-            let guard = self.map.guard();
-            let mut shard = shard.lock();
-            let now = self.tick.millis();
-            let (mut dead, mut grown) = (Vec::new(), Vec::new());
-            shard.policy.visit(most, |entry| {
-                if entry.is_dead(now) {
-                    dead.push(entry.clone());
-                } else if entry.charged() != entry.weight() {
-                    grown.push(entry.clone());
-                }
-            });
-            for entry in &dead {
-                self.remove(&mut shard, &guard, entry, RemovalCause::Expired);
+    fn sweep_one(&self, shard: &mut Writer<'_>, most: usize) {
+        let now = self.tick.millis();
+        let (mut dead, mut grown) = (Vec::new(), Vec::new());
+        shard.policy.visit(most, |entry| {
+            if entry.is_dead(now) {
+                dead.push(entry.clone());
+            } else if entry.charged() != entry.weight() {
+                grown.push(entry.clone());
             }
-            for entry in &grown {
-                shard.policy.recharge(entry);
-            }
-            self.make_room(&mut shard, &guard, 0, 0);
-            drop(shard);
+        });
+        for entry in &dead {
+            self.remove(shard, entry, RemovalCause::Expired);
         }
+        for entry in &grown {
+            shard.policy.recharge(entry);
+        }
+        self.make_room(shard, 0, 0);
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -311,7 +312,6 @@ impl L1 {
 
     /// Recounts everything; for tests, when nothing else runs.
     pub(crate) fn validate(&self) -> Result<(), String> {
-        let guard = self.map.guard();
         let (mut len, mut markers) = (0, 0);
         for shard in &self.shards {
             let shard = shard.lock();
@@ -322,17 +322,14 @@ impl L1 {
                 return Err(format!("a shard is over its share: {} / {}", shard.policy.len(), shard.policy.weight()));
             }
             for entry in shard.policy.entries() {
-                let name = NameRef { hash: entry.name().hash(), key: entry.name().key() };
-                match self.map.get(&name, &guard) {
-                    Some(found) if Arc::ptr_eq(found, entry) => {}
-                    _ => return Err(format!("the map does not hold the entry of {:?}", name.key)),
+                match shard.get(entry.name().as_ref()) {
+                    Some(found) if Arc::ptr_eq(&found, entry) => {}
+                    _ => return Err(format!("the table does not hold the entry of {:?}", entry.name().key())),
                 }
             }
+            shard.validate()?;
         }
         let removed: u64 = RemovalCause::ALL.iter().map(|cause| self.removed(*cause)).sum();
-        if self.map.pin().len() != len {
-            return Err(format!("the map holds {}, the shards {len}", self.map.pin().len()));
-        }
         if markers != 0 {
             return Err(format!("{markers} loading markers were left behind"));
         }
@@ -347,13 +344,13 @@ impl L1 {
         Arc::new(Entry::new(Name::new(self.hasher.hash(key), key), content))
     }
 
-    fn place(&self, shard: &mut Shard, guard: &Guard<'_>, name: NameRef<'_>, entry: &Arc<Entry>) {
-        let old = self.map.get(&name, guard);
+    fn place(&self, shard: &mut Writer<'_>, name: NameRef<'_>, entry: &Arc<Entry>) {
+        let old = shard.get(name);
         self.counters.count(INSERTED);
         let weight = u64::from(entry.charged());
         if weight > self.limits.max_entry || entry.is_dead(self.tick.millis()) {
             if let Some(old) = old {
-                self.remove(shard, guard, old, RemovalCause::Replaced);
+                self.remove(shard, &old, RemovalCause::Replaced);
             }
             let dead = weight <= self.limits.max_entry;
             self.counters.count(if dead { RemovalCause::Expired } else { RemovalCause::Rejected } as usize);
@@ -361,31 +358,31 @@ impl L1 {
         }
         match old {
             Some(old) => {
-                shard.policy.replace(old, entry.clone());
+                shard.policy.replace(&old, entry.clone());
                 self.counters.count(RemovalCause::Replaced as usize);
-                self.map.insert(entry.name().clone(), entry.clone(), guard);
-                self.make_room(shard, guard, 0, 0);
+                shard.replace(entry);
+                self.make_room(shard, 0, 0);
             }
             None => {
-                self.make_room(shard, guard, 1, weight);
+                self.make_room(shard, 1, weight);
+                shard.insert(entry);
                 shard.policy.insert(entry.clone());
-                self.map.insert(entry.name().clone(), entry.clone(), guard);
             }
         }
     }
 
-    fn make_room(&self, shard: &mut Shard, guard: &Guard<'_>, entries: usize, weight: u64) {
+    fn make_room(&self, shard: &mut Writer<'_>, entries: usize, weight: u64) {
         while shard.policy.len() + entries > self.share.entries || shard.policy.weight() + weight > self.share.weight {
             let Some(victim) = shard.policy.victim() else { break };
             let dead = victim.is_dead(self.tick.millis());
-            self.remove(shard, guard, &victim, if dead { RemovalCause::Expired } else { RemovalCause::Evicted });
+            self.remove(shard, &victim, if dead { RemovalCause::Expired } else { RemovalCause::Evicted });
         }
     }
 
-    fn remove(&self, shard: &mut Shard, guard: &Guard<'_>, entry: &Entry, cause: RemovalCause) -> bool {
+    fn remove(&self, shard: &mut Writer<'_>, entry: &Entry, cause: RemovalCause) -> bool {
         let removed = shard.policy.remove(entry).is_some();
         if removed {
-            self.map.remove(&NameRef { hash: entry.name().hash(), key: entry.name().key() }, guard);
+            shard.remove(entry.name().as_ref());
             self.counters.count(cause as usize);
         }
         removed

@@ -58,6 +58,7 @@ impl Core {
             pending_repairs: self.repairs.len(),
             resident_entries: self.l1.len(),
             resident_weight: self.l1.weight(),
+            reclamation_held_back: crate::epoch::domain().held_back(),
             inserted: self.l1.inserted(),
             replaced: self.l1.removed(RemovalCause::Replaced),
             invalidated: self.l1.removed(RemovalCause::Invalidated),
