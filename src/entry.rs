@@ -1,20 +1,48 @@
 //! A resident entry: a key, a value or the word that the source has none, and its times.
 
-use std::sync::Arc;
-
 use crate::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::value::Value;
 
 /// A key with its hash.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Name {
     hash: u64,
-    key: Arc<str>,
+    key: Key,
+}
+
+/// The longest key that lies in its entry: one line less to fetch for a hit.
+const INLINE: usize = 22;
+
+#[derive(Debug)]
+enum Key {
+    Inline { len: u8, bytes: [u8; INLINE] },
+    Heap(Box<[u8]>),
+}
+
+impl Key {
+    fn new(key: &str) -> Self {
+        let mut bytes = [0; INLINE];
+        match bytes.get_mut(..key.len()) {
+            Some(room) => {
+                room.copy_from_slice(key.as_bytes());
+                Self::Inline { len: key.len() as u8, bytes }
+            }
+            None => Self::Heap(key.as_bytes().into()),
+        }
+    }
+
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Inline { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Self::Heap(bytes) => bytes,
+        }
+    }
 }
 
 impl Name {
     pub(crate) fn new(hash: u64, key: &str) -> Self {
-        Self { hash, key: key.into() }
+        Self { hash, key: Key::new(key) }
     }
 
     pub(crate) fn hash(&self) -> u64 {
@@ -22,17 +50,18 @@ impl Name {
     }
 
     pub(crate) fn key(&self) -> &str {
-        &self.key
+        // It was made from a `str`.
+        std::str::from_utf8(self.key.bytes()).unwrap_or_default()
     }
 
     pub(crate) fn as_ref(&self) -> NameRef<'_> {
-        NameRef { hash: self.hash, key: &self.key }
+        NameRef { hash: self.hash, key: self.key() }
     }
 
     /// Whether this is the name looked for.
     #[inline]
     pub(crate) fn is(&self, name: NameRef<'_>) -> bool {
-        self.hash == name.hash && *self.key == *name.key
+        self.hash == name.hash && self.key.bytes() == name.key.as_bytes()
     }
 }
 
@@ -62,15 +91,21 @@ pub(crate) struct Content {
     pub(crate) weight: Option<u32>,
 }
 
-/// One resident entry.
+/// One resident entry. What a hit looks at comes first, together.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Entry {
     name: Name,
-    content: Content,
-    /// No computation is tried before this time while the stale value stands in (fail-safe).
-    retry_at: AtomicU64,
+    fresh_until: u64,
+    /// `None`: the source has no value.
+    value: Option<Value>,
     /// Hits since the policy last looked, saturating at [`Entry::MAX_FREQUENCY`].
     frequency: AtomicU8,
+    weight: Option<u32>,
+    written: i64,
+    dead_at: u64,
+    /// No computation is tried before this time while the stale value stands in (fail-safe).
+    retry_at: AtomicU64,
     /// Where the policy keeps the entry; written and read under the shard's lock.
     place: AtomicU32,
     /// What the shard has counted for the entry; written and read under the shard's lock.
@@ -83,11 +118,16 @@ impl Entry {
     pub(crate) const OVERHEAD: usize = 160;
 
     pub(crate) fn new(name: Name, content: Content) -> Self {
+        let Content { value, times: Times { written, fresh_until, dead_at }, weight } = content;
         let entry = Self {
             name,
-            content,
-            retry_at: AtomicU64::new(0),
+            fresh_until,
+            value,
             frequency: AtomicU8::new(0),
+            weight,
+            written,
+            dead_at,
+            retry_at: AtomicU64::new(0),
             place: AtomicU32::new(u32::MAX),
             charged: AtomicU32::new(0),
         };
@@ -100,31 +140,31 @@ impl Entry {
     }
 
     pub(crate) fn value(&self) -> Option<&Value> {
-        self.content.value.as_ref()
+        self.value.as_ref()
     }
 
     pub(crate) fn times(&self) -> Times {
-        self.content.times
+        Times { written: self.written, fresh_until: self.fresh_until, dead_at: self.dead_at }
     }
 
     #[inline]
     pub(crate) fn is_fresh(&self, now: u64) -> bool {
-        now < self.content.times.fresh_until
+        now < self.fresh_until
     }
 
     #[inline]
     pub(crate) fn is_dead(&self, now: u64) -> bool {
-        now >= self.content.times.dead_at
+        now >= self.dead_at
     }
 
     /// What the entry weighs now: a memo that was decoded since it was charged counts too.
     pub(crate) fn weight(&self) -> u32 {
-        let value = match (&self.content.weight, &self.content.value) {
+        let value = match (&self.weight, &self.value) {
             (Some(weight), _) => return *weight,
             (None, Some(value)) => value.weight(),
             (None, None) => 0,
         };
-        u32::try_from(value + self.name.key.len() + Self::OVERHEAD).unwrap_or(u32::MAX)
+        u32::try_from(value + self.name.key.bytes().len() + Self::OVERHEAD).unwrap_or(u32::MAX)
     }
 
     /// Records a hit. Writes nothing once the frequency is at its greatest.
