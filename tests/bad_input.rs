@@ -810,3 +810,17 @@ fn callers_that_wait_for_a_foreign_tier_when_the_cache_is_closed_are_told_so() {
         drop(load.join().unwrap());
     });
 }
+
+#[cfg(all(feature = "redis", feature = "quick-cache"))]
+#[test]
+fn a_tier_that_cannot_hear_other_instances_is_refused_beside_invalidation() {
+    let middle = Arc::new(tercel::QuickCacheBackend::new(10).unwrap());
+    let cache = CacheManager::builder()
+        .redis("redis://127.0.0.1:1/")
+        .tier(middle, TierConfig::as_l3())
+        .invalidation(tercel::InvalidationConfig::default());
+    let error = cache.build().unwrap_err();
+    assert!(error.is_config(), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains("invalidation") && text.contains("tier 3") && text.contains("QuickCacheBackend"), "{text}");
+}

@@ -83,6 +83,7 @@ impl Parts {
         if self.l1.is_some() && self.tiers.first().is_some_and(|tier| tier.config.tier_level == 1) {
             return Err(Error::config("there are two tiers of level 1: the L1 of its own, and one that was given"));
         }
+        self.check_hearing()?;
         if let Some(namespace) = &self.namespace
             && (namespace.is_empty() || namespace.contains(['{', '}']))
         {
@@ -102,6 +103,27 @@ impl Parts {
         if self.load_budget == Some(0) {
             return Err(Error::config("load_budget is 0: no closure could ever run"));
         }
+        Ok(())
+    }
+
+    /// Refuses a tier that lives in this process alone beside a shared one: the word of another instance takes a key out of
+    /// L1, and the old value would come back from that tier, into L1 and into Redis.
+    #[cfg(feature = "quick-cache")]
+    fn check_hearing(&self) -> Result<()> {
+        let deaf = |tier: &&CacheTier| as_ours::<crate::tier::QuickCacheBackend>(&tier.backend).is_some();
+        match (&self.invalidation, self.tiers.iter().find(deaf)) {
+            (Some(_), Some(tier)) => Err(Error::config(format!(
+                "invalidation is set, and tier {} is a QuickCacheBackend: it lives in this process alone and does not hear \
+                 the other instances",
+                tier.config.tier_level
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    #[cfg(not(feature = "quick-cache"))]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "the other build can refuse")]
+    fn check_hearing(&self) -> Result<()> {
         Ok(())
     }
 
