@@ -28,6 +28,30 @@ impl<T> Mutex<T> {
     }
 }
 
+/// A word as its writer knows it: the only one, or the holder of the lock that orders them all.
+///
+/// The models check that it is so. An ordinary load would hide there, from loom, that others' loads race with the store that
+/// follows it.
+pub(crate) trait Own<T> {
+    fn own(&self) -> T;
+}
+
+impl Own<u64> for atomic::AtomicU64 {
+    #[inline]
+    fn own(&self) -> u64 {
+        // Relaxed: the caller has seen the last store, or made it.
+        self.load(atomic::Ordering::Relaxed)
+    }
+}
+
+impl<T> Own<*mut T> for atomic::AtomicPtr<T> {
+    #[inline]
+    fn own(&self) -> *mut T {
+        // Relaxed: the caller has seen the last store, or made it.
+        self.load(atomic::Ordering::Relaxed)
+    }
+}
+
 /// Whether the named fault is planted: never here. The models answer with a switch, to show that they would find it.
 #[inline(always)]
 pub(crate) const fn planted(_fault: &str) -> bool {

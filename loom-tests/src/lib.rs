@@ -15,6 +15,11 @@ mod marker;
 #[path = "../../src/park/signal.rs"]
 mod signal;
 
+#[path = "../../src/l1"]
+mod l1 {
+    pub(crate) mod table;
+}
+
 #[path = "../../src/flight"]
 mod flight {
     pub(crate) mod core;
@@ -34,3 +39,4 @@ mod links;
 mod loading;
 mod parking;
 mod reclaim;
+mod table;

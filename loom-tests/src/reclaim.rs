@@ -17,7 +17,7 @@ use crate::sync::{Arc, Mutex, planted};
 
 /// Fences on both sides.
 #[derive(Default)]
-struct Fences;
+pub(crate) struct Fences;
 
 impl Barrier for Fences {
     fn light(&self) {
@@ -36,9 +36,14 @@ loom::thread_local! {
     static ME: Cell<usize> = Cell::new(0);
 }
 
+/// Says that this is the `number`th thread, for [`Lent`].
+pub(crate) fn in_thread(number: usize) {
+    ME.with(|me| me.set(number));
+}
+
 /// A barrier that orders each light one with each heavy one, and no two light ones. Each thread has its point at a time of
 /// its own, the reader's before the writer's.
-struct Lent([Mutex<()>; THREADS]);
+pub(crate) struct Lent([Mutex<()>; THREADS]);
 
 impl Default for Lent {
     fn default() -> Self {
@@ -96,7 +101,7 @@ impl<B: Barrier + Default + Send + Sync + 'static> World<B> {
     fn start(world: &Arc<Self>, number: usize, work: impl FnOnce(&Self) + 'static) -> thread::JoinHandle<()> {
         let world = world.clone();
         thread::spawn(move || {
-            ME.with(|me| me.set(number));
+            in_thread(number);
             work(&world);
         })
     }
@@ -222,7 +227,7 @@ models! {
         let domain = Arc::new(Domain::<_, 1>::new(Lent::default()));
         let other = domain.clone();
         let other = thread::spawn(move || {
-            ME.with(|me| me.set(1));
+            in_thread(1);
             other.advance();
             other.advance();
             other.tag()

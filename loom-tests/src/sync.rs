@@ -18,6 +18,28 @@ impl<T> Mutex<T> {
     }
 }
 
+/// As the crate's: loom checks that the caller has seen the last store.
+///
+/// Of an atomic loom remembers one last access. A load here would take the place of a reader's, and the store after it would
+/// race with nothing.
+pub(crate) trait Own<T> {
+    fn own(&self) -> T;
+}
+
+impl Own<u64> for atomic::AtomicU64 {
+    fn own(&self) -> u64 {
+        // SAFETY: loom checks it.
+        unsafe { self.unsync_load() }
+    }
+}
+
+impl<T> Own<*mut T> for atomic::AtomicPtr<T> {
+    fn own(&self) -> *mut T {
+        // SAFETY: loom checks it.
+        unsafe { self.unsync_load() }
+    }
+}
+
 /// The variable that names the fault planted in this process.
 pub(crate) const FAULT: &str = "TERCEL_PLANTED_FAULT";
 

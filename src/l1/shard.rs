@@ -12,10 +12,9 @@ use std::sync::Arc;
 
 use super::marker::Markers;
 use super::policy::Policy;
-use super::table::{Place, Table};
+use super::table::{Current, Place, Table};
 use crate::entry::{Entry, NameRef};
 use crate::epoch::{self, Limbo, Pinned, Tag};
-use crate::sync::atomic::{AtomicPtr, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
 /// Entries that a shard has room for before its table first grows.
@@ -27,7 +26,7 @@ const FREED_PER_WRITE: usize = 4;
 
 pub(super) struct Shard {
     /// Written under the lock.
-    table: AtomicPtr<Table<Entry>>,
+    table: Current<Entry>,
     inner: Mutex<Inner>,
 }
 
@@ -82,18 +81,16 @@ impl Extend<Retired> for Bin {
 
 impl Shard {
     pub(super) fn new() -> Self {
-        let table = Box::into_raw(Box::new(Table::with_room(FIRST_ROOM)));
+        let table = Current::new(Box::new(Table::with_room(FIRST_ROOM)));
         let inner = Inner { policy: Policy::new(), markers: Markers::new(), limbo: Limbo::new(LONG_LIMBO) };
-        Self { table: AtomicPtr::new(table), inner: Mutex::new(inner) }
+        Self { table, inner: Mutex::new(inner) }
     }
 
     /// The entry of a name, for as long as the caller is pinned.
     #[inline]
     pub(super) fn find<'p>(&self, name: NameRef<'_>, _pinned: &'p Pinned<'_>) -> Option<&'p Entry> {
-        // Acquire, edge `table`: whoever sees the table sees its buckets.
-        let table = self.table.load(Ordering::Acquire);
         // SAFETY: a table is freed only when no reader that could have loaded it is pinned (S2, E3 of `epoch`).
-        let table = unsafe { &*table };
+        let table = unsafe { &*self.table.read() };
         // SAFETY: a pointer in the table is an entry that lives for as long as this reader stays pinned (S1, S2).
         let found = table.find(name.hash, |entry| unsafe { (*entry).name().is(name) });
         // SAFETY: as above; null or such an entry.
@@ -145,9 +142,8 @@ impl Extend<Retired> for Heap<'_> {
 
 impl Drop for Shard {
     fn drop(&mut self) {
-        let table = *self.table.get_mut();
         // SAFETY: nobody else has the shard, so no reader has its table; it was made by `Box::into_raw`.
-        let table = unsafe { Box::from_raw(table) };
+        let table = unsafe { Box::from_raw(self.table.own()) };
         for entry in table.entries() {
             drop(Garbage(Retired::Entry(entry)));
         }
@@ -178,10 +174,9 @@ impl DerefMut for Writer<'_> {
 
 impl Writer<'_> {
     fn table(&self) -> &Table<Entry> {
-        // Relaxed: written under the lock, which is held.
-        let table = self.shard.table.load(Ordering::Relaxed);
-        // SAFETY: the current table is not retired, and only the holder of the lock retires it.
-        unsafe { &*table }
+        // SAFETY: the table in use is not retired, and only the holder of the lock retires it, by `grow`, which has `self` to
+        // itself.
+        unsafe { &*self.shard.table.own() }
     }
 
     fn locate(&self, name: NameRef<'_>) -> Option<(Place, *mut Entry)> {
@@ -232,15 +227,9 @@ impl Writer<'_> {
 
     /// A table of twice the room in place of the present one.
     fn grow(&mut self) {
-        let old = self.table();
-        let new = Table::with_room(old.room() * 2);
-        for entry in old.entries() {
-            // SAFETY: what is in the table is alive (S1).
-            let hash = unsafe { (*entry).name().hash() };
-            new.insert(hash, entry);
-        }
-        // Release, edge `table`: the buckets before the table.
-        let old = self.shard.table.swap(Box::into_raw(Box::new(new)), Ordering::Release);
+        // SAFETY: what is in the table is alive (S1).
+        let new = self.table().grown(|entry| unsafe { (*entry).name().hash() });
+        let old = self.shard.table.put(new);
         self.retire(Retired::Table(old));
     }
 

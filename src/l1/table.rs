@@ -5,7 +5,8 @@
 //! had room. A reader goes from bucket to bucket until it finds its key or a bucket that nobody probed past.
 //!
 //! # Invariants
-//! - T1: a slot's pointer is published before its tag, and the tag is taken away before the pointer.
+//! - T1: a free slot holds null. A reader that sees a tag and finds null, or another's entry, goes on: in what order the
+//!   tag and the pointer are stored is a matter of cost alone.
 //! - T2: the overflow count of every bucket between an entry's home and its own is at least one for as long as the entry is
 //!   in the table; a count that has reached its greatest stays there until the table is rebuilt.
 //! - T3: replacing an entry swaps the pointer in its slot: a key that is present is found at every moment.
@@ -14,11 +15,11 @@
 //! # Edges
 //! | edge | release side | acquire side | carries |
 //! |---|---|---|---|
-//! | publish | the slot's store of the pointer | the reader's load of the slot | the entry |
-//! | tag | the word's store after the slot's | the reader's load of the word | the slot's pointer |
-//! | table | the shard's store of a new table | the reader's load of it | all buckets |
+//! | publish | `Slot::publish` | `Slot::read` | the entry; of null, what came before the removal |
+//! | word | `Word::write` | `Word::read` | what came before the removal of an entry that is missed |
+//! | table | `Current::put` | `Current::read` | all buckets |
 //!
-//! Checked by `loom-tests/` (publish, replace, remove, reuse, grow).
+//! Checked by `loom-tests/` (`table.rs`), and by `table_tests`.
 
 extern crate alloc;
 
@@ -26,7 +27,7 @@ use alloc::boxed::Box;
 use core::ptr;
 
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
-use crate::sync::planted;
+use crate::sync::{Own, planted};
 
 const SLOTS: usize = 7;
 /// One bit in each tag's byte.
@@ -38,12 +39,12 @@ const MOST_OVERFLOW: u64 = 255;
 #[repr(align(64))]
 struct Bucket<E> {
     word: Word,
-    slots: [AtomicPtr<E>; SLOTS],
+    slots: [Slot<E>; SLOTS],
 }
 
 impl<E> Bucket<E> {
     fn new() -> Self {
-        Self { word: Word(AtomicU64::new(0)), slots: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())) }
+        Self { word: Word(AtomicU64::new(0)), slots: core::array::from_fn(|_| Slot(AtomicPtr::new(ptr::null_mut()))) }
     }
 }
 
@@ -54,19 +55,40 @@ impl Word {
     /// As a reader sees it.
     #[inline]
     fn read(&self) -> Tags {
-        // Acquire, edge `tag`: whoever sees a tag also sees the pointer that was stored before it.
-        Tags(self.0.load(Ordering::Acquire))
+        // Acquire, edge `word`: whoever misses an entry that was removed sees what came before its removal.
+        Tags(self.0.load(if planted("relaxed_word_read") { Ordering::Relaxed } else { Ordering::Acquire }))
     }
 
     /// As the writer knows it.
     fn own(&self) -> Tags {
-        // Relaxed: the shard's lock orders all writers, and this is one.
-        Tags(self.0.load(Ordering::Relaxed))
+        Tags(self.0.own())
     }
 
     fn write(&self, tags: Tags) {
-        // Release, edge `tag`: after the slot's pointer.
-        self.0.store(tags.0, if planted("tag_relaxed") { Ordering::Relaxed } else { Ordering::Release });
+        // Release, edge `word`: a removal is seen with what came before it.
+        self.0.store(tags.0, if planted("relaxed_word") { Ordering::Relaxed } else { Ordering::Release });
+    }
+}
+
+/// An entry's pointer, or null.
+struct Slot<E>(AtomicPtr<E>);
+
+impl<E> Slot<E> {
+    /// As a reader sees it.
+    #[inline]
+    fn read(&self) -> *mut E {
+        // Acquire, edge `publish`: whoever sees the pointer sees the entry.
+        self.0.load(if planted("relaxed_slot_read") { Ordering::Relaxed } else { Ordering::Acquire })
+    }
+
+    /// As the writer knows it.
+    fn own(&self) -> *mut E {
+        self.0.own()
+    }
+
+    fn publish(&self, entry: *mut E) {
+        // Release, edge `publish`: the entry before its pointer, what led to a removal before the null.
+        self.0.store(entry, if planted("relaxed_slot") { Ordering::Relaxed } else { Ordering::Release });
     }
 }
 
@@ -168,8 +190,7 @@ impl<E> Table<E> {
             let here = &self.buckets[bucket];
             let tags = here.word.read();
             for slot in tags.matching(tag) {
-                // Acquire, edge `publish`: whoever sees the pointer sees the entry.
-                let entry = here.slots[slot].load(Ordering::Acquire);
+                let entry = here.slots[slot].read();
                 if !entry.is_null() && is(entry) {
                     return entry;
                 }
@@ -190,8 +211,7 @@ impl<E> Table<E> {
             let here = &self.buckets[bucket];
             let tags = here.word.own();
             for slot in tags.matching(tag) {
-                // Relaxed: written under the shard's lock, which is held.
-                let entry = here.slots[slot].load(Ordering::Relaxed);
+                let entry = here.slots[slot].own();
                 if !entry.is_null() && is(entry) {
                     return Some((Place { bucket, slot }, entry));
                 }
@@ -211,11 +231,7 @@ impl<E> Table<E> {
             let here = &self.buckets[bucket];
             let tags = here.word.own();
             if let Some(slot) = tags.free().next() {
-                if planted("tag_first") {
-                    here.word.write(tags.with(slot, Tags::of(hash)));
-                }
-                // Release, edge `publish`: the entry before its pointer.
-                here.slots[slot].store(entry, Ordering::Release);
+                here.slots[slot].publish(entry);
                 here.word.write(tags.with(slot, Tags::of(hash)));
                 return;
             }
@@ -227,18 +243,22 @@ impl<E> Table<E> {
 
     /// Puts `entry` in the place of one with the same key (T3).
     pub(crate) fn replace(&self, place: Place, entry: *mut E) {
-        // Release, edge `publish`: the entry before its pointer.
-        self.buckets[place.bucket].slots[place.slot].store(entry, Ordering::Release);
+        let slot = &self.buckets[place.bucket].slots[place.slot];
+        if planted("replaced_in_two_steps") {
+            slot.publish(ptr::null_mut());
+        }
+        slot.publish(entry);
     }
 
     /// Takes out the entry at `place`, whose hash this is.
     pub(crate) fn remove(&self, place: Place, hash: u64) {
         let here = &self.buckets[place.bucket];
         here.word.write(here.word.own().with(place.slot, 0));
-        // Release: as every store to a slot; a reader that still has the tag finds nothing, or what comes next.
-        here.slots[place.slot].store(ptr::null_mut(), Ordering::Release);
+        // A reader that still has the tag finds nothing, or what comes next (T1).
+        here.slots[place.slot].publish(ptr::null_mut());
         let mut bucket = self.home(hash);
-        while bucket != place.bucket {
+        let end = if planted("own_bucket_counted") { self.next(place.bucket) } else { place.bucket };
+        while bucket != end {
             let passed = &self.buckets[bucket];
             let tags = passed.word.own();
             if tags.overflow() < MOST_OVERFLOW {
@@ -248,11 +268,47 @@ impl<E> Table<E> {
         }
     }
 
+    /// A table of twice the room with the same entries, whose hashes `hash` tells.
+    pub(crate) fn grown(&self, hash: impl Fn(*const E) -> u64) -> Box<Self> {
+        let new = Self::with_room(self.room() * 2);
+        for entry in self.entries() {
+            new.insert(hash(entry), entry);
+        }
+        Box::new(new)
+    }
+
     /// Every entry, for the writer.
     pub(crate) fn entries(&self) -> impl Iterator<Item = *mut E> {
-        // Relaxed: written under the shard's lock, which is held.
-        let entries =
-            self.buckets.iter().flat_map(|bucket| bucket.slots.iter().map(|slot| slot.load(Ordering::Relaxed)));
-        entries.filter(|entry| !entry.is_null())
+        self.buckets.iter().flat_map(|bucket| bucket.slots.iter().map(Slot::own)).filter(|entry| !entry.is_null())
+    }
+}
+
+/// The table in use. Readers load it, the holder of the shard's lock puts another in its place.
+pub(crate) struct Current<E>(AtomicPtr<Table<E>>);
+
+impl<E> Current<E> {
+    pub(crate) fn new(table: Box<Table<E>>) -> Self {
+        Self(AtomicPtr::new(Box::into_raw(table)))
+    }
+
+    /// As a reader sees it. The pointer may be followed for as long as the reader stays pinned (T4).
+    #[inline]
+    pub(crate) fn read(&self) -> *const Table<E> {
+        // Acquire, edge `table`: whoever sees the table sees its buckets.
+        self.0.load(if planted("relaxed_table_read") { Ordering::Relaxed } else { Ordering::Acquire })
+    }
+
+    /// As the writer knows it.
+    pub(crate) fn own(&self) -> *mut Table<E> {
+        self.0.own()
+    }
+
+    /// Puts another table in place of the one it gives back, which came from a `Box`.
+    pub(crate) fn put(&self, table: Box<Table<E>>) -> *mut Table<E> {
+        let old = self.own();
+        // Release, edge `table`: the buckets before the table.
+        self.0
+            .store(Box::into_raw(table), if planted("relaxed_table") { Ordering::Relaxed } else { Ordering::Release });
+        old
     }
 }
