@@ -86,9 +86,9 @@ impl Shard {
         Self { table, inner: Mutex::new(inner) }
     }
 
-    /// The entry of a name, for as long as the caller is pinned.
+    /// The entry of a name, for as long as the caller is pinned and the shard is there: its end waits for nobody.
     #[inline]
-    pub(super) fn find<'p>(&self, name: NameRef<'_>, _pinned: &'p Pinned<'_>) -> Option<&'p Entry> {
+    pub(super) fn find<'p>(&'p self, name: NameRef<'_>, _pinned: &'p Pinned<'_>) -> Option<&'p Entry> {
         // SAFETY: a table is freed only when no reader that could have loaded it is pinned (S2, E3 of `epoch`).
         let table = unsafe { &*self.table.read() };
         // SAFETY: a pointer in the table is an entry that lives for as long as this reader stays pinned (S1, S2).
