@@ -18,6 +18,8 @@ mod marker;
 mod policy;
 mod shard;
 mod table;
+#[cfg(test)]
+mod table_tests;
 
 pub(crate) use marker::Token;
 

@@ -219,8 +219,10 @@ impl Writer<'_> {
         }
     }
 
-    /// Recounts the table against the policy; for tests.
+    /// Recounts the table, by itself and against the policy; for tests.
     pub(super) fn validate(&self) -> Result<(), String> {
+        // SAFETY: what is in the table is alive (S1).
+        self.table().validate(|entry| unsafe { (*entry).name().hash() })?;
         let (table, policy) = (self.table().entries().count(), self.inner.policy.len());
         if table == policy { Ok(()) } else { Err(format!("the table holds {table} entries, the policy {policy}")) }
     }

@@ -24,6 +24,8 @@
 extern crate alloc;
 
 use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::{format, vec};
 use core::ptr;
 
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -93,23 +95,23 @@ impl<E> Slot<E> {
 }
 
 #[derive(Clone, Copy)]
-struct Tags(u64);
+pub(super) struct Tags(pub(super) u64);
 
 impl Tags {
     /// The tag of a hash: never zero.
     #[inline]
-    fn of(hash: u64) -> u64 {
+    pub(super) fn of(hash: u64) -> u64 {
         (hash >> 32) & 0x7f | 0x80
     }
 
     /// The slots that may have this tag, one bit in each byte. A slot above one that has it may be named wrongly.
     #[inline]
-    fn matching(self, tag: u64) -> Slots {
+    pub(super) fn matching(self, tag: u64) -> Slots {
         let differs = (self.0 ^ (tag * ONES)) | 0xff << OVERFLOW;
         Slots(differs.wrapping_sub(ONES | 1 << OVERFLOW) & !differs & TAG_BITS)
     }
 
-    fn free(self) -> Slots {
+    pub(super) fn free(self) -> Slots {
         Slots(!self.0 & TAG_BITS)
     }
 
@@ -118,17 +120,21 @@ impl Tags {
         self.0 >> OVERFLOW
     }
 
-    fn with(self, slot: usize, tag: u64) -> Self {
+    fn tag(self, slot: usize) -> u64 {
+        self.0 >> (slot * 8) & 0xff
+    }
+
+    pub(super) fn with(self, slot: usize, tag: u64) -> Self {
         Tags(self.0 & !(0xff << (slot * 8)) | tag << (slot * 8))
     }
 
-    fn with_overflow(self, overflow: u64) -> Self {
+    pub(super) fn with_overflow(self, overflow: u64) -> Self {
         Tags(self.0 & !(0xff << OVERFLOW) | overflow << OVERFLOW)
     }
 }
 
 /// A set of slots, lowest first.
-struct Slots(u64);
+pub(super) struct Slots(u64);
 
 impl Iterator for Slots {
     type Item = usize;
@@ -275,6 +281,31 @@ impl<E> Table<E> {
             new.insert(hash(entry), entry);
         }
         Box::new(new)
+    }
+
+    /// Recounts the tags and the overflow (T1, T2), for the writer; `hash` tells an entry's hash.
+    pub(crate) fn validate(&self, hash: impl Fn(*const E) -> u64) -> Result<(), String> {
+        let mut passed = vec![0; self.buckets.len()];
+        for (at, bucket) in self.buckets.iter().enumerate() {
+            for (slot, entry) in bucket.slots.iter().map(Slot::own).enumerate() {
+                let tag = if entry.is_null() { 0 } else { Tags::of(hash(entry)) };
+                if bucket.word.own().tag(slot) != tag {
+                    return Err(format!("slot {slot} of bucket {at} has a wrong tag"));
+                }
+                let mut before = if entry.is_null() { at } else { self.home(hash(entry)) };
+                while before != at {
+                    passed[before] += 1;
+                    before = self.next(before);
+                }
+            }
+        }
+        for (at, passed) in passed.into_iter().enumerate() {
+            let overflow = self.buckets[at].word.own().overflow();
+            if overflow != MOST_OVERFLOW && overflow != passed {
+                return Err(format!("{passed} entries lie past bucket {at}, which counts {overflow}"));
+            }
+        }
+        Ok(())
     }
 
     /// Every entry, for the writer.
