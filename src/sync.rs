@@ -37,7 +37,7 @@ pub(crate) trait Own<T> {
 }
 
 impl Own<u64> for atomic::AtomicU64 {
-    #[inline]
+    #[inline(always)]
     fn own(&self) -> u64 {
         // Relaxed: the caller has seen the last store, or made it.
         self.load(atomic::Ordering::Relaxed)
@@ -45,7 +45,7 @@ impl Own<u64> for atomic::AtomicU64 {
 }
 
 impl<T> Own<*mut T> for atomic::AtomicPtr<T> {
-    #[inline]
+    #[inline(always)]
     fn own(&self) -> *mut T {
         // Relaxed: the caller has seen the last store, or made it.
         self.load(atomic::Ordering::Relaxed)

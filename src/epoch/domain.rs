@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 
 use super::slot::{Roster, Slot};
 use crate::sync::atomic::{AtomicBool, AtomicU64};
-use crate::sync::{constructor, planted};
+use crate::sync::{Own, constructor, planted};
 
 /// A pair of barriers, the light one for readers and the heavy one for scans.
 ///
@@ -98,8 +98,8 @@ impl Epoch {
 
     /// The next epoch. Called in a round (E2).
     fn step(&self) -> u64 {
-        // Relaxed: rounds alone write it and do not overlap.
-        let next = self.0.load(Ordering::Relaxed) + 1;
+        // Rounds alone write it and do not overlap.
+        let next = self.0.own() + 1;
         // Release, edge `epoch`: carries what the heavy barriers of the rounds before have brought.
         self.0.store(next, if planted("relaxed_step") { Ordering::Relaxed } else { Ordering::Release });
         next
@@ -117,8 +117,8 @@ impl Proven {
 
     /// Called in a round (E2). What was proven stays so: a lower value tells of a pin that began later.
     fn raise(&self, safe: u64) {
-        // Relaxed: rounds alone write it and do not overlap.
-        if safe > self.0.load(Ordering::Relaxed) {
+        // Rounds alone write it and do not overlap.
+        if safe > self.0.own() {
             // Release, edge `proven`: carries what the scan acquired.
             self.0.store(safe, if planted("relaxed_proof") { Ordering::Relaxed } else { Ordering::Release });
         }

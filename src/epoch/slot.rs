@@ -7,7 +7,7 @@ use core::array;
 use core::sync::atomic::Ordering;
 
 use crate::sync::atomic::{AtomicBool, AtomicU64};
-use crate::sync::{OnceLock, constructor, planted};
+use crate::sync::{OnceLock, Own, constructor, planted};
 
 extern crate alloc;
 
@@ -28,8 +28,8 @@ impl PinnedAt {
     /// The owner's own look.
     #[inline(always)]
     pub(super) fn mine(&self) -> u64 {
-        // Relaxed: the owner wrote it last, or took it over by the edge `hand-on`.
-        self.0.load(Ordering::Relaxed)
+        // The owner wrote it last, or took it over by the edge `hand-on`.
+        self.0.own()
     }
 
     /// Says that the owner is pinned at `epoch`; it counts once a light barrier has followed.
