@@ -81,8 +81,13 @@ fn mixed(key: u64) -> u64 {
 }
 
 /// Well spread, one hash for all, one home, one tag, few homes of two neighbouring tags.
-const HASHES: [fn(u64) -> u64; 5] =
-    [mixed, |_| 0x1234_5678_9abc_def0, |key| mixed(key) << 32, |key| mixed(key) >> 40, |key| key % 3 | (key & 1) << 32];
+const HASHES: [fn(u64) -> u64; 5] = [
+    mixed,
+    |_| 0x1234_5678_9abc_def0,
+    |key| mixed(key) << 32,
+    |key| mixed(key) >> 40,
+    |key| (key % 3) | ((key & 1) << 32),
+];
 
 #[test]
 fn it_holds_what_a_map_holds_however_hashes_collide() {
@@ -113,7 +118,7 @@ fn it_holds_what_a_map_holds_however_hashes_collide() {
 #[test]
 fn a_bucket_that_very_many_passed_still_leads_to_the_last_of_them() {
     let mut checked = Checked::new(|_| 0);
-    checked.table = Box::new(Table::with_room(2000));
+    *checked.table = Table::with_room(2000);
     let keys = 7 + 2 * 255;
     (0..keys).for_each(|key| checked.set(key));
     checked.check(keys);
@@ -129,7 +134,7 @@ fn a_bucket_that_very_many_passed_still_leads_to_the_last_of_them() {
 #[test]
 fn a_full_table_is_searched_once_around() {
     let mut checked = Checked::new(|key| key % 8);
-    checked.table = Box::new(Table::with_room(12));
+    *checked.table = Table::with_room(12);
     (0..12).for_each(|key| checked.set(key));
     let room = checked.table.room();
     (12..14).for_each(|key| {
