@@ -44,6 +44,7 @@ mod clock;
 mod counter;
 mod epoch;
 mod park;
+mod random;
 mod runtime;
 // Floor 2
 mod entry;

@@ -33,7 +33,8 @@ pub(crate) struct RedisBus {
 impl RedisBus {
     /// Connects in the background. The channel is `tc:{<config.channel>.p00}:inv`.
     pub(crate) fn start(wiring: Wiring, config: InvalidationConfig, receiver: Arc<dyn Receiver>) -> Self {
-        let origin = (u128::from(fastrand::u64(..)) << 64 | u128::from(fastrand::u64(..))).to_le_bytes();
+        let random = &wiring.random;
+        let origin = ((u128::from(random.bits()) << 64) | u128::from(random.bits())).to_le_bytes();
         let channel = format!("tc:{{{}.p00}}:inv", config.channel);
         let inbox = Arc::new(Inbox { origin, channel, receiver, counts: Counts::default() });
         let (announce, state) = watch::channel(LinkState::Connecting);
@@ -175,7 +176,7 @@ impl Listener {
                 Err(why) => why,
             };
             self.announce.send_replace(LinkState::Down(why));
-            sleep(pause(attempt)).await;
+            sleep(pause(attempt, &*self.wiring.random)).await;
             attempt = attempt.saturating_add(1);
         }
     }

@@ -17,6 +17,7 @@ use crate::counter::Counters;
 use crate::error::{Error, Result};
 use crate::flight::Flights;
 use crate::l1::{L1, Limits};
+use crate::random::SystemRandom;
 use crate::runtime::{Runtime, Spawn};
 use crate::stream::StreamingBackend;
 use crate::sync::atomic::AtomicBool;
@@ -170,6 +171,7 @@ impl Parts {
                 load_budget: self.load_budget.map(|most| Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
                 deadlines: self.deadlines.unwrap_or_default(),
                 clock: clock.clone(),
+                random: Arc::new(SystemRandom),
                 tasks: worker.as_ref().unwrap_or(&io).spawner(),
                 io,
                 worker,

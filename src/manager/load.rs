@@ -277,7 +277,7 @@ impl Core {
             (Some(_), None) => settings.ttl,
             (None, None) => settings.negative_ttl,
         };
-        let ttl = jittered(base, settings.jitter);
+        let ttl = jittered(base, settings.jitter, &*self.random);
         let grace = if loaded.value.is_some() { round_grace(settings.grace) } else { Default::default() };
         let content = self.content(loaded.value, ttl, grace, settings.l1_ttl, loaded.weight);
         let found = Found { value: content.value.clone(), level: FLIGHT, times: content.times };

@@ -46,6 +46,7 @@ use crate::flight::{Entered, Flights, Follow, Followed, Lease};
 use crate::l1::{L1, Token};
 use crate::options::{Settings, Skipped};
 use crate::park;
+use crate::random::Random;
 use crate::runtime::{Runtime, Spawn};
 use crate::stream::StreamingBackend;
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -77,6 +78,7 @@ pub(crate) struct Core {
     load_budget: Option<tokio::sync::Semaphore>,
     deadlines: Deadlines,
     clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
     /// Where writes and removals run to their end.
     tasks: Arc<dyn Spawn>,
     io: Arc<Runtime>,

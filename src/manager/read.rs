@@ -170,7 +170,7 @@ impl Core {
                 None => continue,
             };
             if found.is_fresh(self.now_millis()) {
-                if tier.promotes() {
+                if tier.promotes(&*self.random) {
                     self.promote(index, &frame, &found, mark, settings, until).await;
                 }
                 read.found = Some(found);

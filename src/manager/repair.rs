@@ -145,7 +145,7 @@ pub(super) async fn repair(core: Weak<Core>) {
         let progress = strong.pay().await;
         let owing = strong.repairs.len() > 0;
         delay = if progress { FIRST_DELAY } else { (delay * 2).min(LONGEST_DELAY) };
-        let until = strong.now().saturating_add(delay.mul_f64(0.75 + fastrand::f64() / 2.0));
+        let until = strong.now().saturating_add(delay.mul_f64(0.75 + strong.random.fraction() / 2.0));
         let (clock, debts) = (strong.clock.clone(), strong.repairs.clone());
         // The engine may go while this waits.
         drop(strong);

@@ -11,6 +11,7 @@ use crate::entry::{Content, Times};
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Frame, round_grace};
 use crate::options::{Settings, Skipped};
+use crate::random::Random;
 use crate::stats::RemovalCause;
 use crate::tier::shield::{scale, timeout};
 use crate::value::Value;
@@ -49,7 +50,7 @@ impl Core {
     ) -> Result<()> {
         self.admit(key)?;
         admit_value(&value)?;
-        let ttl = jittered(settings.ttl, settings.jitter);
+        let ttl = jittered(settings.ttl, settings.jitter, &*self.random);
         let announce = announce || self.announces_every_write;
         if ttl.is_zero() {
             return self.invalidate(key).await;
@@ -144,7 +145,7 @@ impl Core {
     /// Writes to the tiers, fastest first. The caller holds the key's lane (E1).
     async fn write_tiers(&self, write: &Write) -> Vec<Untaken> {
         let frame = Frame { value: write.value.clone(), ttl: write.ttl, grace: write.grace, created: write.created };
-        let bytes = match frame.encode(&write.key, fastrand::u64(..)) {
+        let bytes = match frame.encode(&write.key, self.random.bits()) {
             Ok(bytes) => bytes,
             Err(error) => return vec![Untaken { by: "every tier below L1".into(), error }],
         };
@@ -196,12 +197,13 @@ pub(super) fn admit_value(value: &Value) -> Result<()> {
 }
 
 /// `ttl`, shortened by up to `jitter` at random, but not to nothing.
-pub(super) fn jittered(ttl: Duration, jitter: Duration) -> Duration {
+pub(super) fn jittered(ttl: Duration, jitter: Duration, random: &dyn Random) -> Duration {
     let most = u64::try_from(jitter.min(ttl).as_nanos()).unwrap_or(u64::MAX);
     if most == 0 {
         return ttl;
     }
-    ttl.saturating_sub(Duration::from_nanos(fastrand::u64(..=most))).max(Duration::from_millis(1).min(ttl))
+    ttl.saturating_sub(Duration::from_nanos(random.below(most.saturating_add(1))))
+        .max(Duration::from_millis(1).min(ttl))
 }
 
 /// Ok if everybody took the change, else an error that names who did not, and why.

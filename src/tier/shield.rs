@@ -17,6 +17,7 @@ use super::{BoxFuture, L2CacheBackend, TierConfig};
 use crate::clock::Clock;
 use crate::counter::Counters;
 use crate::error::{Error, Kind, Result};
+use crate::random::Random;
 use crate::stats::{TierHealth, TierStats};
 
 const HITS: usize = 0;
@@ -73,9 +74,9 @@ impl Tier {
     }
 
     /// Whether this hit is one of those that are copied upwards.
-    pub(crate) fn promotes(&self) -> bool {
+    pub(crate) fn promotes(&self, random: &dyn Random) -> bool {
         let n = self.config.promotion_frequency;
-        self.config.promotion_enabled && (n == 1 || fastrand::usize(..n) == 0)
+        self.config.promotion_enabled && (n == 1 || random.below(n as u64) == 0)
     }
 
     /// How long this tier keeps what was given `ttl`.

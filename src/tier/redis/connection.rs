@@ -9,6 +9,7 @@ use super::endpoint::{Endpoint, RedisOptions};
 use super::fault;
 use super::transport::{Sockets, Transport};
 use crate::error::Result;
+use crate::random::{Random, SystemRandom};
 use crate::runtime::Spawn;
 use crate::sync::Arc;
 
@@ -19,6 +20,7 @@ pub(crate) struct Wiring {
     pub(crate) options: RedisOptions,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) spawn: Arc<dyn Spawn>,
+    pub(crate) random: Arc<dyn Random>,
 }
 
 impl Wiring {
@@ -34,7 +36,7 @@ impl Wiring {
         transport: Arc<dyn Transport>,
         spawn: Arc<dyn Spawn>,
     ) -> Self {
-        Self { endpoint, options: options.clone(), transport, spawn }
+        Self { endpoint, options: options.clone(), transport, spawn, random: Arc::new(SystemRandom) }
     }
 }
 

@@ -26,6 +26,7 @@ use super::connection::{Connection, Wiring};
 use super::endpoint::Endpoint;
 use super::fault;
 use crate::error::{Error, Result};
+use crate::random::Random;
 use crate::sync::Arc;
 
 /// Where a link stands.
@@ -174,7 +175,7 @@ impl Supervisor {
             Err(why) => why,
         };
         self.enter(LinkState::Down(why.clone()));
-        let pause = pause(self.attempt);
+        let pause = pause(self.attempt, &*self.wiring.random);
         self.attempt = self.attempt.saturating_add(1);
         self.refusing(pause, why).await
     }
@@ -277,9 +278,9 @@ async fn at(deadline: Option<Instant>) {
 
 /// The pause after the failed attempt number `attempt`: 10 ms doubled each time up to 2 s, of which a random half is
 /// left out so that many clients of one server do not come back in step.
-pub(crate) fn pause(attempt: u32) -> Duration {
+pub(crate) fn pause(attempt: u32, random: &dyn Random) -> Duration {
     let full = Duration::from_millis(10).saturating_mul(1 << attempt.min(8)).min(Duration::from_secs(2));
-    full.mul_f64(0.5 + fastrand::f64() / 2.0)
+    full.mul_f64(0.5 + random.fraction() / 2.0)
 }
 
 #[cfg(test)]
