@@ -7,7 +7,7 @@
 //! The map's: who finds a flight sees it as it was inserted. Deadlines and whereabouts are hints and order nothing.
 
 use std::future::{Future, poll_fn};
-use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -18,6 +18,7 @@ use papaya::{Compute, Equivalent, HashMap, Operation};
 
 use super::core::{self, Home, Join, Joined};
 use super::nesting::{self, Running, TableId};
+use crate::hash::{KeyHasher, Prehashed};
 use crate::park::Whereabouts;
 
 type Flight<T> = core::Flight<T, Linked<T>>;
@@ -28,8 +29,8 @@ pub(crate) struct Flights<T> {
 }
 
 struct Table<T> {
-    flights: HashMap<Key, Weak<Flight<T>>, BuildHasherDefault<Hashed>>,
-    seed: foldhash::fast::RandomState,
+    flights: HashMap<Key, Weak<Flight<T>>, Prehashed>,
+    hasher: KeyHasher,
 }
 
 /// A key that is hashed once.
@@ -42,25 +43,6 @@ struct Key {
 struct Sought<'a> {
     hash: u64,
     text: &'a str,
-}
-
-/// Passes a hash through.
-#[derive(Default)]
-struct Hashed(u64);
-
-impl Hasher for Hashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        // Only `write_u64` is called; this keeps the contract for any other caller.
-        self.0 = bytes.iter().fold(self.0, |hash, &byte| hash.rotate_left(8) ^ u64::from(byte));
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
 }
 
 impl Hash for Key {
@@ -162,8 +144,8 @@ pub(crate) enum Entered<T: Clone> {
 
 impl<T: Clone> Flights<T> {
     pub(crate) fn new() -> Self {
-        let flights = HashMap::builder().hasher(BuildHasherDefault::default()).build();
-        Self { table: Arc::new(Table { flights, seed: foldhash::fast::RandomState::default() }) }
+        let flights = HashMap::builder().hasher(Prehashed::default()).build();
+        Self { table: Arc::new(Table { flights, hasher: KeyHasher::new() }) }
     }
 
     /// The table's identity, for [`is_loading`](nesting::is_loading).
@@ -227,7 +209,7 @@ impl<T: Clone> Table<T> {
     }
 
     fn sought<'a>(&self, key: &'a str) -> Sought<'a> {
-        Sought { hash: self.seed.hash_one(key), text: key }
+        Sought { hash: self.hasher.hash(key), text: key }
     }
 
     /// The flight of a key, unless its lease and its followers are all gone.
