@@ -430,8 +430,16 @@ mod json {
             assert!(Value::from_json(text.as_bytes()).unwrap_err().is_codec());
         }
         on_a_small_stack(|| {
-            Value::from_json(&nested(b"[", 127, &b"]".repeat(127))).unwrap();
-            assert!(Value::from_json(&nested(b"[", 100_000, b"")).unwrap_err().is_codec());
+            for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
+                let text = |depth: usize| format!("{}1{}", open.repeat(depth), close.repeat(depth));
+                let deepest = Value::from_json(text(128).as_bytes()).unwrap();
+                assert_eq!(deepest.to_json().unwrap(), text(128));
+                assert!(Value::from_json(text(129).as_bytes()).unwrap_err().is_codec());
+                assert!(Value::from_json(open.repeat(100_000).as_bytes()).unwrap_err().is_codec());
+            }
+            // A bracket in a string nests nothing, whatever stands before it.
+            let text = format!(r#"["\\\"{}", "\u005b\\"]"#, "[".repeat(200));
+            assert_eq!(Value::from_json(text.as_bytes()).unwrap().decode::<Vec<String>>().unwrap()[0].len(), 202);
         });
     }
 

@@ -1,9 +1,10 @@
 //! JSON in and out.
 
+use serde::Deserialize;
 use serde::ser::{Error as _, Serialize, SerializeMap, Serializer};
 use serde_json::Value as Json;
 
-use super::{Kind, Value, encode};
+use super::{Kind, MAX_DEPTH, Value, encode};
 use crate::error::{Error, Result};
 
 impl Value {
@@ -11,7 +12,7 @@ impl Value {
     /// occurs twice in one object the last counts, and keys are sorted.
     ///
     /// # Errors
-    /// [`is_codec`](Error::is_codec) if the text is not one JSON value, or nests deeper than 127.
+    /// [`is_codec`](Error::is_codec) if the text is not one JSON value, or nests deeper than 128.
     ///
     /// # Examples
     /// ```
@@ -23,8 +24,15 @@ impl Value {
     /// # Ok::<(), tercel::Error>(())
     /// ```
     pub fn from_json(text: &[u8]) -> Result<Self> {
-        let json: Json =
-            serde_json::from_slice(text).map_err(|error| Error::codec(format!("the text is not JSON: {error}")))?;
+        if depth(text) > MAX_DEPTH {
+            return Err(Error::codec(format!("the JSON text nests deeper than {MAX_DEPTH}")));
+        }
+        let mut reader = serde_json::Deserializer::from_slice(text);
+        // Its own limit is one less than a document's: what `to_json` writes would not read again.
+        reader.disable_recursion_limit();
+        let json = Json::deserialize(&mut reader)
+            .and_then(|json| reader.end().map(|()| json))
+            .map_err(|error| Error::codec(format!("the text is not JSON: {error}")))?;
         from_tree(&json)
     }
 
@@ -57,6 +65,35 @@ impl TryFrom<&Value> for Json {
         match value.kind() {
             Kind::Raw => Err(Error::codec("a raw payload is not a document, and has no JSON form")),
             Kind::MessagePack | Kind::Invalid => value.decode(),
+        }
+    }
+}
+
+/// How deep the arrays and objects of a JSON text are nested; of what is no JSON, no less than its reader would descend.
+fn depth(text: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let mut bytes = text.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'[' | b'{' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b'"' => skip_string(&mut bytes),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// Goes on behind the end of a string whose first quote was read.
+fn skip_string(bytes: &mut std::slice::Iter<'_, u8>) {
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => return,
+            b'\\' => drop(bytes.next()),
+            _ => {}
         }
     }
 }
