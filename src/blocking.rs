@@ -195,7 +195,10 @@ impl CacheManager {
     /// # Errors
     /// As there.
     pub fn get_shared<T: DeserializeOwned + Send + Sync + 'static>(&self, key: &str) -> Result<Option<Arc<T>>> {
-        self.get(key)?.map(|value| self.0.shared(key, &value)).transpose()
+        match self.0.hit_decoded(key) {
+            Some(decoded) => Ok(Some(decoded)),
+            None => self.get(key)?.map(|value| self.0.shared(key, &value)).transpose(),
+        }
     }
 
     /// See [`CacheManager::peek`](crate::CacheManager::peek).

@@ -76,7 +76,7 @@ impl Frame {
             Some(value) => {
                 value.check()?;
                 let codec = if value.kind() == Kind::Raw { RAW } else { MSGPACK };
-                (0, codec, &value.body()[..])
+                (0, codec, value.body())
             }
         };
         let mut bytes = BytesMut::with_capacity(HEADER + payload.len());

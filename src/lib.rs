@@ -45,9 +45,9 @@ mod counter;
 mod epoch;
 mod park;
 mod random;
+mod record;
 mod runtime;
 // Floor 2
-mod entry;
 mod options;
 mod stats;
 mod value;

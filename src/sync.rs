@@ -28,6 +28,23 @@ impl<T> Mutex<T> {
     }
 }
 
+/// A condition variable without poisoning, as the mutex.
+pub(crate) struct Condvar(std::sync::Condvar);
+
+impl Condvar {
+    pub(crate) const fn new() -> Self {
+        Self(std::sync::Condvar::new())
+    }
+
+    pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        self.0.wait(guard).unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(crate) fn notify_all(&self) {
+        self.0.notify_all();
+    }
+}
+
 /// A word as its writer knows it: the only one, or the holder of the lock that orders them all.
 ///
 /// The models check that it is so. An ordinary load would hide there, from loom, that others' loads race with the store that

@@ -12,8 +12,12 @@ mod sync;
 
 #[path = "../../src/l1/marker.rs"]
 mod marker;
+#[path = "../../src/record/refs.rs"]
+mod refs;
 #[path = "../../src/park/signal.rs"]
 mod signal;
+#[path = "../../src/record/slot.rs"]
+mod slot;
 
 #[path = "../../src/l1"]
 mod l1 {
@@ -39,4 +43,5 @@ mod links;
 mod loading;
 mod parking;
 mod reclaim;
+mod record;
 mod table;

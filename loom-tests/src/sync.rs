@@ -18,6 +18,22 @@ impl<T> Mutex<T> {
     }
 }
 
+pub(crate) struct Condvar(loom::sync::Condvar);
+
+impl Condvar {
+    pub(crate) fn new() -> Self {
+        Self(loom::sync::Condvar::new())
+    }
+
+    pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        self.0.wait(guard).unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(crate) fn notify_all(&self) {
+        self.0.notify_all();
+    }
+}
+
 /// As the crate's: loom checks that the caller has seen the last store.
 ///
 /// Of an atomic loom remembers one last access. A load here would take the place of a reader's, and the store after it would

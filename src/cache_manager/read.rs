@@ -68,13 +68,25 @@ impl CacheManager {
     /// others decode each time.
     ///
     /// # Cost
-    /// A hit is a hit of [`get`](CacheManager::get) and one more reference count. The decoded value is charged to L1 with
+    /// A hit is a hit of [`get`](CacheManager::get), with the reference count of the decoded value. That value is charged to L1 with
     /// the encoded length.
     ///
     /// # Errors
     /// As [`get_typed`](CacheManager::get_typed).
     pub async fn get_shared<T: DeserializeOwned + Send + Sync + 'static>(&self, key: &str) -> Result<Option<Arc<T>>> {
-        self.get(key).await?.map(|value| self.shared(key, &value)).transpose()
+        match self.hit_decoded(key) {
+            Some(decoded) => Ok(Some(decoded)),
+            None => self.get(key).await?.map(|value| self.shared(key, &value)).transpose(),
+        }
+    }
+
+    /// The fresh value in L1, if it was decoded as a `T` before; counted as a request then.
+    #[inline]
+    pub(crate) fn hit_decoded<T: Send + Sync + 'static>(&self, key: &str) -> Option<Arc<T>> {
+        if !self.takes_any_hit(&EntryOptions::new()) {
+            return None;
+        }
+        self.0.with_key(key, |key| self.0.core.hit_decoded(key))
     }
 
     /// `value` decoded and shared; L1 is charged for what was decoded now.
@@ -115,7 +127,7 @@ impl CacheManager {
         self.0.with_key(key, |key| {
             self.0.core.borrow(key, |value| {
                 let _pinned = park::enter_pinned();
-                call(&ValueRef::new(value))
+                call(&value)
             })
         })
     }

@@ -16,6 +16,7 @@
 
 mod marker;
 mod policy;
+mod queue;
 mod shard;
 mod table;
 #[cfg(test)]
@@ -29,12 +30,22 @@ use crossbeam_utils::CachePadded;
 
 use crate::clock::Tick;
 use crate::counter::Counters;
-use crate::entry::{Content, Entry, Name, NameRef};
 use crate::epoch;
 use crate::hash::KeyHasher;
+use crate::record::{Body, Counted, Kind, Label, Record, Times};
 use crate::stats::RemovalCause;
 use crate::value::Value;
-use shard::{Shard, Writer};
+use shard::{Name, Resident, Shard, Writer};
+
+/// What is to be made resident.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Content<'a> {
+    /// `None`: the source has no value.
+    pub(crate) value: Option<&'a Value>,
+    pub(crate) times: Times,
+    /// The weight that the caller gave, instead of the encoded length.
+    pub(crate) weight: Option<u32>,
+}
 
 /// How much may be resident.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,8 +100,8 @@ impl L1 {
     }
 
     #[inline]
-    fn name<'a>(&self, key: &'a str) -> NameRef<'a> {
-        NameRef { hash: self.hasher.hash(key), key }
+    fn name<'a>(&self, key: &'a str) -> Name<'a> {
+        Name { hash: self.hasher.hash(key), key }
     }
 
     #[inline]
@@ -104,7 +115,7 @@ impl L1 {
     /// One hash, one pin, one probe, one key compare, one look at the tick. No lock, no allocation; the entry's frequency
     /// is written until it saturates.
     #[inline]
-    pub(crate) fn hit<R>(&self, key: &str, read: impl FnOnce(&Entry) -> R) -> Option<R> {
+    pub(crate) fn hit<R>(&self, key: &str, read: impl FnOnce(Record<'_>) -> R) -> Option<R> {
         let name = self.name(key);
         epoch::pin(|pinned| {
             let entry = self.shard(name.hash).find(name, pinned)?;
@@ -118,7 +129,7 @@ impl L1 {
 
     /// Runs `read` on the entry of `key`, fresh or stale, and records nothing.
     #[inline]
-    pub(crate) fn look<R>(&self, key: &str, read: impl FnOnce(&Entry) -> R) -> Option<R> {
+    pub(crate) fn look<R>(&self, key: &str, read: impl FnOnce(Record<'_>) -> R) -> Option<R> {
         let name = self.name(key);
         epoch::pin(|pinned| {
             let entry = self.shard(name.hash).find(name, pinned)?;
@@ -129,87 +140,98 @@ impl L1 {
     /// Why `key` has no fresh entry, as far as is remembered.
     pub(crate) fn absence(&self, key: &str) -> Absence {
         let name = self.name(key);
-        let shard = self.shard(name.hash).lock();
-        if shard.get(name).is_some() {
-            Absence::Expired
-        } else if shard.policy.was_evicted(name.hash) {
-            Absence::Evicted
-        } else {
-            Absence::Unknown
+        self.shard(name.hash).read(|shard| {
+            if shard.get(name).is_some() {
+                Absence::Expired
+            } else if shard.was_evicted(name.hash) {
+                Absence::Evicted
+            } else {
+                Absence::Unknown
+            }
+        })
+    }
+
+    /// An entry that is not resident yet. Made before the lock is taken: allocating is none of its business.
+    pub(crate) fn entry(&self, key: &str, content: Content<'_>) -> Counted {
+        let Content { value, times, weight } = content;
+        let label = Label { hash: self.hasher.hash(key), key, times, weight };
+        match value {
+            Some(value) => Counted::relabelled(value.record(), label),
+            None => Counted::new(Kind::Absent, Body::Copied(&[]), label),
         }
     }
 
-    /// Makes `content` resident under `key`, whatever is there. Loads of the key that run lose the permission to fill.
-    pub(crate) fn insert(&self, key: &str, content: Content) {
-        let entry = self.entry(key, content);
-        let name = self.name(key);
-        self.shard(name.hash).write(|shard| {
-            shard.markers.kill(name.hash, key);
-            self.place(shard, name, &entry);
+    /// Makes an entry resident, whatever is there. Loads of the key that run lose the permission to fill.
+    pub(crate) fn insert(&self, entry: Counted) {
+        let shard = self.shard(entry.record().hash());
+        let rejected = shard.write(|shard| {
+            let record = entry.record();
+            shard.markers().kill(record.hash(), record.key());
+            self.place(shard, entry)
         });
+        // After the lock (L4).
+        drop(rejected);
     }
 
     /// Places a loading marker for `key`, or joins the one that is there.
     pub(crate) fn mark(&self, key: &str) -> Token {
         let name = self.name(key);
-        self.shard(name.hash).lock().markers.mark(name.hash, key)
+        self.shard(name.hash).write(|shard| shard.markers().mark(name.hash, key))
     }
 
     /// Gives up a hold on a marker.
     pub(crate) fn release(&self, key: &str, token: Token) {
         let name = self.name(key);
-        self.shard(name.hash).lock().markers.release(name.hash, token);
+        self.shard(name.hash).write(|shard| shard.markers().release(name.hash, token));
     }
 
     /// Whether no kill has come since the marker was placed.
     pub(crate) fn holds(&self, key: &str, token: Token) -> bool {
         let name = self.name(key);
-        self.shard(name.hash).lock().markers.holds(name.hash, token)
+        self.shard(name.hash).read(|shard| shard.holds(name.hash, token))
     }
 
-    /// Makes `content` resident if the marker is still there (L2). The marker stays.
-    pub(crate) fn fill(&self, key: &str, token: Token, content: Content) -> bool {
-        let entry = self.entry(key, content);
-        let name = self.name(key);
-        self.shard(name.hash).write(|shard| {
-            let holds = shard.markers.holds(name.hash, token);
-            if holds {
-                self.place(shard, name, &entry);
-            }
-            holds
-        })
+    /// Makes an entry resident if the marker is still there (L2). The marker stays.
+    pub(crate) fn fill(&self, token: Token, entry: Counted) -> bool {
+        self.fill_if(token, entry, |_, _| true)
     }
 
     /// As [`fill`](L1::fill), where nothing fresh is there: what another load has found since is newer.
-    pub(crate) fn fill_vacant(&self, key: &str, token: Token, content: Content) -> bool {
-        let entry = self.entry(key, content);
-        let name = self.name(key);
-        self.shard(name.hash).write(|shard| {
-            let fresh = shard.get(name).is_some_and(|entry| entry.is_fresh(self.tick.millis()));
-            let fills = !fresh && shard.markers.holds(name.hash, token);
-            if fills {
-                self.place(shard, name, &entry);
-            }
-            fills
+    pub(crate) fn fill_vacant(&self, token: Token, entry: Counted) -> bool {
+        self.fill_if(token, entry, |shard, name| {
+            !shard.get(name).is_some_and(|entry| entry.is_fresh(self.tick.millis()))
         })
+    }
+
+    fn fill_if(&self, token: Token, entry: Counted, also: impl Fn(&Writer<'_>, Name<'_>) -> bool) -> bool {
+        let shard = self.shard(entry.record().hash());
+        let (fills, unused) = shard.write(|shard| {
+            let name = Name::of(entry.record());
+            let fills = shard.holds(name.hash, token) && also(shard, name);
+            (fills, if fills { self.place(shard, entry) } else { Some(entry) })
+        });
+        // After the lock (L4).
+        drop(unused);
+        fills
     }
 
     /// Removes the entry of `key` if the marker is still there. The marker stays.
     pub(crate) fn retract(&self, key: &str, token: Token) {
         let name = self.name(key);
         self.shard(name.hash).write(|shard| {
-            if shard.markers.holds(name.hash, token)
+            if shard.holds(name.hash, token)
                 && let Some(entry) = shard.get(name)
             {
-                self.remove(shard, &entry, RemovalCause::Invalidated);
+                self.remove(shard, entry, RemovalCause::Invalidated);
             }
         });
     }
 
-    /// Keeps a stale value as a stand-in until `retry_at`: the one that is resident, else `content` if the marker is there.
-    pub(crate) fn delay_retry(&self, key: &str, token: Token, content: Content, retry_at: u64) {
-        if self.look(key, |entry| entry.set_retry_at(retry_at)).is_none() && self.fill(key, token, content) {
-            self.look(key, |entry| entry.set_retry_at(retry_at));
+    /// Keeps a stale value as a stand-in until `retry_at`: the one that is resident, else `entry` if the marker is there.
+    pub(crate) fn delay_retry(&self, token: Token, entry: Counted, retry_at: u64) {
+        entry.record().set_retry_at(retry_at);
+        if self.look(entry.record().key(), |resident| resident.set_retry_at(retry_at)).is_none() {
+            self.fill(token, entry);
         }
     }
 
@@ -217,23 +239,20 @@ impl L1 {
     pub(crate) fn kill(&self, key: &str, cause: RemovalCause) -> bool {
         let name = self.name(key);
         self.shard(name.hash).write(|shard| {
-            shard.markers.kill(name.hash, key);
-            match shard.get(name) {
-                Some(entry) => self.remove(shard, &entry, cause),
-                None => false,
-            }
+            shard.markers().kill(name.hash, key);
+            shard.get(name).is_some_and(|entry| self.remove(shard, entry, cause))
         })
     }
 
-    /// Removes the marker of `key`, and its entry unless that holds this very `value`.
-    pub(crate) fn keep_only(&self, key: &str, value: Option<&Value>) {
+    /// Removes the marker of `key`, and its entry unless that is this very one.
+    pub(crate) fn keep_only(&self, key: &str, kept: Option<&Counted>) {
         let name = self.name(key);
         self.shard(name.hash).write(|shard| {
-            shard.markers.kill(name.hash, key);
+            shard.markers().kill(name.hash, key);
             if let Some(entry) = shard.get(name)
-                && !matches!((entry.value(), value), (Some(here), Some(kept)) if here.is(kept))
+                && !kept.is_some_and(|kept| entry.is(kept.record()))
             {
-                self.remove(shard, &entry, RemovalCause::Replaced);
+                self.remove(shard, entry, RemovalCause::Replaced);
             }
         });
     }
@@ -242,10 +261,9 @@ impl L1 {
     pub(crate) fn kill_where(&self, cause: RemovalCause, mut doomed: impl FnMut(&str) -> bool) {
         for shard in &self.shards {
             shard.write(|shard| {
-                shard.markers.kill_where(&mut doomed);
-                let entries = shard.policy.entries();
-                let matching: Vec<_> = entries.filter(|entry| doomed(entry.name().key())).cloned().collect();
-                for entry in &matching {
+                shard.markers().kill_where(&mut doomed);
+                let matching: Vec<_> = shard.entries().filter(|entry| doomed(entry.key())).collect();
+                for entry in matching {
                     self.remove(shard, entry, cause);
                 }
             });
@@ -259,7 +277,7 @@ impl L1 {
             if let Some(entry) = shard.get(name)
                 && entry.charged() != entry.weight()
             {
-                shard.policy.recharge(&entry);
+                shard.recharge(entry);
                 self.make_room(shard, 0, 0);
             }
         });
@@ -279,29 +297,22 @@ impl L1 {
 
     fn sweep_one(&self, shard: &mut Writer<'_>, most: usize) {
         let now = self.tick.millis();
-        let (mut dead, mut grown) = (Vec::new(), Vec::new());
-        shard.policy.visit(most, |entry| {
+        for entry in shard.next(most) {
             if entry.is_dead(now) {
-                dead.push(entry.clone());
+                self.remove(shard, entry, RemovalCause::Expired);
             } else if entry.charged() != entry.weight() {
-                grown.push(entry.clone());
+                shard.recharge(entry);
             }
-        });
-        for entry in &dead {
-            self.remove(shard, entry, RemovalCause::Expired);
-        }
-        for entry in &grown {
-            shard.policy.recharge(entry);
         }
         self.make_room(shard, 0, 0);
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().policy.len()).sum()
+        self.shards.iter().map(|shard| shard.read(|shard| shard.len())).sum()
     }
 
     pub(crate) fn weight(&self) -> u64 {
-        self.shards.iter().map(|shard| shard.lock().policy.weight()).sum()
+        self.shards.iter().map(|shard| shard.read(|shard| shard.weight())).sum()
     }
 
     pub(crate) fn inserted(&self) -> u64 {
@@ -316,20 +327,15 @@ impl L1 {
     pub(crate) fn validate(&self) -> Result<(), String> {
         let (mut len, mut markers) = (0, 0);
         for shard in &self.shards {
-            let shard = shard.lock();
-            shard.policy.validate()?;
-            len += shard.policy.len();
-            markers += shard.markers.len();
-            if shard.policy.len() > self.share.entries || shard.policy.weight() > self.share.weight {
-                return Err(format!("a shard is over its share: {} / {}", shard.policy.len(), shard.policy.weight()));
-            }
-            for entry in shard.policy.entries() {
-                match shard.get(entry.name().as_ref()) {
-                    Some(found) if Arc::ptr_eq(&found, entry) => {}
-                    _ => return Err(format!("the table does not hold the entry of {:?}", entry.name().key())),
+            shard.read(|shard| {
+                shard.validate()?;
+                len += shard.len();
+                markers += shard.marked();
+                if shard.len() > self.share.entries || shard.weight() > self.share.weight {
+                    return Err(format!("a shard is over its share: {} / {}", shard.len(), shard.weight()));
                 }
-            }
-            shard.validate()?;
+                Ok(())
+            })?;
         }
         let removed: u64 = RemovalCause::ALL.iter().map(|cause| self.removed(*cause)).sum();
         if markers != 0 {
@@ -341,50 +347,46 @@ impl L1 {
         Ok(())
     }
 
-    /// Made before the lock is taken: allocating is none of its business, nor is dropping what is rejected (L4).
-    fn entry(&self, key: &str, content: Content) -> Arc<Entry> {
-        Arc::new(Entry::new(Name::new(self.hasher.hash(key), key), content))
-    }
-
-    fn place(&self, shard: &mut Writer<'_>, name: NameRef<'_>, entry: &Arc<Entry>) {
-        let old = shard.get(name);
+    /// Gives an entry its place; or gives it back, since it has none here.
+    fn place(&self, shard: &mut Writer<'_>, entry: Counted) -> Option<Counted> {
+        let record = entry.record();
+        let old = shard.get(Name::of(record));
         self.counters.count(INSERTED);
-        let weight = u64::from(entry.charged());
-        if weight > self.limits.max_entry || entry.is_dead(self.tick.millis()) {
+        let weight = u64::from(record.charged());
+        if weight > self.limits.max_entry || record.is_dead(self.tick.millis()) {
             if let Some(old) = old {
-                self.remove(shard, &old, RemovalCause::Replaced);
+                self.remove(shard, old, RemovalCause::Replaced);
             }
             let dead = weight <= self.limits.max_entry;
             self.counters.count(if dead { RemovalCause::Expired } else { RemovalCause::Rejected } as usize);
-            return;
+            return Some(entry);
         }
         match old {
             Some(old) => {
-                shard.policy.replace(&old, entry.clone());
                 self.counters.count(RemovalCause::Replaced as usize);
-                shard.replace(entry);
+                shard.replace(old, entry);
                 self.make_room(shard, 0, 0);
             }
             None => {
                 self.make_room(shard, 1, weight);
                 shard.insert(entry);
-                shard.policy.insert(entry.clone());
             }
         }
+        None
     }
 
     fn make_room(&self, shard: &mut Writer<'_>, entries: usize, weight: u64) {
-        while shard.policy.len() + entries > self.share.entries || shard.policy.weight() + weight > self.share.weight {
-            let Some(victim) = shard.policy.victim() else { break };
-            let dead = victim.is_dead(self.tick.millis());
-            self.remove(shard, &victim, if dead { RemovalCause::Expired } else { RemovalCause::Evicted });
+        while shard.len() + entries > self.share.entries || shard.weight() + weight > self.share.weight {
+            let now = self.tick.millis();
+            let Some(victim) = shard.victim(|record| record.is_dead(now)) else { break };
+            let dead = victim.is_dead(now);
+            self.remove(shard, victim, if dead { RemovalCause::Expired } else { RemovalCause::Evicted });
         }
     }
 
-    fn remove(&self, shard: &mut Writer<'_>, entry: &Entry, cause: RemovalCause) -> bool {
-        let removed = shard.policy.remove(entry).is_some();
+    fn remove<'w>(&self, shard: &mut Writer<'w>, entry: Resident<'w>, cause: RemovalCause) -> bool {
+        let removed = shard.remove(entry);
         if removed {
-            shard.remove(entry.name().as_ref());
             self.counters.count(cause as usize);
         }
         removed

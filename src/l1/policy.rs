@@ -7,234 +7,144 @@
 //! Source: Yang, Zhang, Qiu, Yue, Rashmi, "FIFO queues are all you need for cache eviction", SOSP 2023.
 //!
 //! # Invariants
-//! - P1: every resident entry of the shard is in exactly one queue, at the node that its `place` names.
+//! - P1: every resident entry of the shard is in exactly one queue, the one that its record names.
 //! - P2: a queue's weight is the sum of what its entries were charged.
 
+#![expect(unsafe_code, reason = "the queues are linked through the records")]
+
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 
-use crate::entry::Entry;
+use super::queue::Queue;
 use crate::hash::Prehashed;
+use crate::record::Record;
 
-const NONE: u32 = u32::MAX;
 /// Hits that carry an entry from the small queue to the main queue.
 const PROMOTE_AT: u8 = 2;
 /// The small queue's share of the resident weight: one part in this many.
 const SMALL_SHARE: u64 = 10;
 
-struct Link {
-    entry: Option<Arc<Entry>>,
-    prev: u32,
-    next: u32,
-    main: bool,
-}
-
-#[derive(Clone, Copy)]
-struct Queue {
-    head: u32,
-    tail: u32,
-    len: usize,
-    weight: u64,
-}
-
-impl Queue {
-    const EMPTY: Queue = Queue { head: NONE, tail: NONE, len: 0, weight: 0 };
-}
+const SMALL: usize = 0;
+const MAIN: usize = 1;
 
 /// The queues of one shard, used under its lock.
 pub(super) struct Policy {
-    links: Vec<Link>,
-    free: Vec<u32>,
-    small: Queue,
-    main: Queue,
+    queues: [Queue; 2],
     ghosts: Ghosts,
-    hand: usize,
 }
 
 impl Policy {
     pub(super) fn new() -> Self {
-        Self {
-            links: Vec::new(),
-            free: Vec::new(),
-            small: Queue::EMPTY,
-            main: Queue::EMPTY,
-            ghosts: Ghosts::default(),
-            hand: 0,
-        }
+        Self { queues: [Queue::new(), Queue::new()], ghosts: Ghosts::default() }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.small.len + self.main.len
+        self.queues.iter().map(Queue::len).sum()
     }
 
     pub(super) fn weight(&self) -> u64 {
-        self.small.weight + self.main.weight
+        self.queues.iter().map(Queue::weight).sum()
     }
 
     pub(super) fn was_evicted(&self, hash: u64) -> bool {
         self.ghosts.has(hash)
     }
 
-    fn queue(&mut self, main: bool) -> &mut Queue {
-        if main { &mut self.main } else { &mut self.small }
+    fn queue_of(&mut self, record: Record<'_>) -> &mut Queue {
+        &mut self.queues[usize::from(record.queue())]
     }
 
     /// Takes in a new entry.
-    pub(super) fn insert(&mut self, entry: Arc<Entry>) {
-        let main = self.ghosts.take(entry.name().hash());
-        self.push(entry, main);
+    ///
+    /// # Safety
+    /// It is in no queue, and stays alive until it is [removed](Policy::remove).
+    pub(super) unsafe fn insert(&mut self, record: Record<'_>) {
+        let queue = if self.ghosts.take(record.hash()) { MAIN } else { SMALL };
+        // SAFETY: as the caller says.
+        unsafe { self.push(record, queue) };
+    }
+
+    /// # Safety
+    /// As for [`insert`](Policy::insert).
+    unsafe fn push(&mut self, record: Record<'_>, queue: usize) {
+        record.set_queue(queue as u8);
+        // SAFETY: as the caller says.
+        unsafe { self.queues[queue].push(record) };
     }
 
     /// Puts `new` where `old` is, with its frequency.
-    pub(super) fn replace(&mut self, old: &Entry, new: Arc<Entry>) {
-        let place = old.place();
+    ///
+    /// # Safety
+    /// `old` is in a queue; for `new` as for [`insert`](Policy::insert).
+    pub(super) unsafe fn replace(&mut self, old: Record<'_>, new: Record<'_>) {
         new.set_frequency(old.frequency());
-        new.set_place(place);
-        let (added, gone) = (u64::from(new.charged()), u64::from(old.charged()));
-        let link = &mut self.links[place as usize];
-        link.entry = Some(new);
-        let main = link.main;
-        let queue = self.queue(main);
-        queue.weight = queue.weight + added - gone;
+        new.set_queue(old.queue());
+        // SAFETY: the record names the queue that it is in (P1).
+        unsafe { self.queue_of(old).replace(old, new) };
     }
 
-    /// Charges an entry anew after its weight changed.
-    pub(super) fn recharge(&mut self, entry: &Entry) {
-        let (old, new) = (u64::from(entry.charged()), entry.weight());
-        let main = self.links[entry.place() as usize].main;
-        let queue = self.queue(main);
-        queue.weight = queue.weight + u64::from(new) - old;
-        entry.set_charged(new);
+    /// Charges an entry of a queue anew after its weight changed.
+    pub(super) fn recharge(&mut self, record: Record<'_>) {
+        self.queue_of(record).recharge(record, record.weight());
     }
 
     /// Lets an entry go.
-    pub(super) fn remove(&mut self, entry: &Entry) -> Option<Arc<Entry>> {
-        self.unlink(entry.place())
+    ///
+    /// # Safety
+    /// It is in a queue.
+    pub(super) unsafe fn remove(&mut self, record: Record<'_>) {
+        // SAFETY: the record names the queue that it is in (P1).
+        unsafe { self.queue_of(record).take(record) };
     }
 
     /// The entry that is to go for room; it stays in its queue until it is removed.
-    pub(super) fn victim(&mut self) -> Option<Arc<Entry>> {
+    pub(super) fn victim(&mut self, is_dead: impl Fn(Record<'_>) -> bool) -> Option<Record<'_>> {
         loop {
-            let from_small = self.main.len == 0 || self.small.weight * SMALL_SHARE > self.weight();
-            let place = if from_small && self.small.len > 0 { self.small.tail } else { self.main.tail };
-            let entry = self.links.get(place as usize)?.entry.clone()?;
-            if self.links[place as usize].main {
-                let frequency = entry.frequency();
+            let [small, main] = &self.queues;
+            let from_small = main.len() == 0 || small.weight() * SMALL_SHARE > self.weight();
+            let queue = if from_small && small.len() > 0 { SMALL } else { MAIN };
+            let oldest = self.queues[queue].oldest()?;
+            // SAFETY: what is in a queue is alive, and is the shard's until the policy is used again.
+            let record: Record<'_> = unsafe { Record::at(oldest) };
+            if is_dead(record) {
+                return Some(record);
+            }
+            let frequency = record.frequency();
+            if queue == MAIN {
                 if frequency == 0 {
-                    return Some(entry);
+                    return Some(record);
                 }
-                entry.set_frequency(frequency - 1);
-                self.requeue(place);
-            } else if entry.frequency() >= PROMOTE_AT {
-                entry.set_frequency(0);
-                self.requeue(place);
+                record.set_frequency(frequency - 1);
+            } else if frequency >= PROMOTE_AT {
+                record.set_frequency(0);
             } else {
                 let room = self.len();
-                self.ghosts.remember(entry.name().hash(), room);
-                return Some(entry);
+                self.ghosts.remember(record.hash(), room);
+                return Some(record);
             }
-        }
-    }
-
-    /// Calls `visit` for up to `most` entries, going round over all of them from call to call.
-    pub(super) fn visit(&mut self, most: usize, mut visit: impl FnMut(&Arc<Entry>)) {
-        let most = most.min(self.links.len());
-        for _ in 0..most {
-            self.hand = if self.hand + 1 >= self.links.len() { 0 } else { self.hand + 1 };
-            if let Some(entry) = &self.links[self.hand].entry {
-                visit(entry);
+            // SAFETY: it is in that queue, and goes from there to the main queue.
+            unsafe {
+                self.queues[queue].take(record);
+                self.push(record, MAIN);
             }
-        }
-    }
-
-    /// Every entry, in no order.
-    pub(super) fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
-        self.links.iter().filter_map(|link| link.entry.as_ref())
-    }
-
-    fn push(&mut self, entry: Arc<Entry>, main: bool) {
-        let weight = u64::from(entry.charged());
-        let head = self.queue(main).head;
-        let link = Link { entry: Some(entry.clone()), prev: NONE, next: head, main };
-        let place = match self.free.pop() {
-            Some(place) => {
-                self.links[place as usize] = link;
-                place
-            }
-            None => {
-                self.links.push(link);
-                (self.links.len() - 1) as u32
-            }
-        };
-        entry.set_place(place);
-        if head != NONE {
-            self.links[head as usize].prev = place;
-        }
-        let queue = self.queue(main);
-        queue.head = place;
-        if queue.tail == NONE {
-            queue.tail = place;
-        }
-        queue.len += 1;
-        queue.weight += weight;
-    }
-
-    fn unlink(&mut self, place: u32) -> Option<Arc<Entry>> {
-        let link = self.links.get_mut(place as usize)?;
-        let entry = link.entry.take()?;
-        let (prev, next, main) = (link.prev, link.next, link.main);
-        if prev != NONE {
-            self.links[prev as usize].next = next;
-        }
-        if next != NONE {
-            self.links[next as usize].prev = prev;
-        }
-        let queue = self.queue(main);
-        if queue.head == place {
-            queue.head = next;
-        }
-        if queue.tail == place {
-            queue.tail = prev;
-        }
-        queue.len -= 1;
-        queue.weight -= u64::from(entry.charged());
-        self.free.push(place);
-        if self.len() == 0 {
-            // Nothing is left: the links of a crowd that has gone are not kept.
-            self.links = Vec::new();
-            self.free = Vec::new();
-            self.hand = 0;
-        }
-        Some(entry)
-    }
-
-    /// Moves the entry at `place` to the head of the main queue.
-    fn requeue(&mut self, place: u32) {
-        if let Some(entry) = self.unlink(place) {
-            self.push(entry, true);
         }
     }
 
     /// Recounts everything (P1, P2); for tests.
     pub(super) fn validate(&self) -> Result<(), String> {
-        for (queue, main) in [(self.small, false), (self.main, true)] {
-            let (mut place, mut len, mut weight) = (queue.head, 0, 0);
-            while place != NONE {
-                let link = &self.links[place as usize];
-                let entry = link.entry.as_ref().ok_or("a queue leads over an empty link")?;
-                if entry.place() != place || link.main != main {
-                    return Err(format!("entry at {place} believes it is at {} (main {main})", entry.place()));
+        for (number, queue) in self.queues.iter().enumerate() {
+            let (mut len, mut weight) = (0, 0);
+            for record in queue.iter() {
+                if usize::from(record.queue()) != number {
+                    return Err(format!("{:?} believes it is in queue {}", record.key(), record.queue()));
                 }
-                (place, len, weight) = (link.next, len + 1, weight + u64::from(entry.charged()));
+                len += 1;
+                weight += u64::from(record.charged());
             }
-            if (len, weight) != (queue.len, queue.weight) {
-                return Err(format!("counted {len} / {weight}, believed {} / {}", queue.len, queue.weight));
+            if (len, weight) != (queue.len(), queue.weight()) {
+                return Err(format!("counted {len} / {weight}, believed {} / {}", queue.len(), queue.weight()));
             }
         }
-        match self.entries().count() == self.len() {
-            true => Ok(()),
-            false => Err("an entry is in no queue".into()),
-        }
+        Ok(())
     }
 }
 

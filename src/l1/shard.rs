@@ -3,18 +3,21 @@
 //! # Invariants
 //! - S1: the table holds one count of every entry in it; what takes an entry out hands that count to the limbo.
 //! - S2: what is in the limbo was unlinked before it was put there, under the lock.
-//! - S3: what comes out of the limbo is dropped after the lock is released: it may run code of the user's.
+//! - S3: what comes out of the limbo is dropped after the lock is released: it may run code of the user's. So whatever the
+//!   holder of the lock has found stays alive until then.
+//! - S4: an entry is in a queue of the policy if and only if it is in the table, and its record says which.
 
 #![expect(unsafe_code, reason = "the table holds entries by pointer, so that readers pin instead of counting")]
 
-use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::ptr::NonNull;
 
-use super::marker::Markers;
+use super::marker::{Markers, Token};
 use super::policy::Policy;
 use super::table::{Current, Place, Table};
-use crate::entry::{Entry, NameRef};
 use crate::epoch::{self, Limbo, Pinned, Tag};
+use crate::record::{Counted, Header, Record};
 use crate::sync::{Mutex, MutexGuard};
 
 /// Entries that a shard has room for before its table first grows.
@@ -24,24 +27,39 @@ const LONG_LIMBO: usize = 512;
 /// Retired objects that one write frees at the most: two more than it retires, so that a limbo shrinks.
 const FREED_PER_WRITE: usize = 4;
 
+/// A key with its hash.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Name<'a> {
+    pub(super) hash: u64,
+    pub(super) key: &'a str,
+}
+
+impl<'a> Name<'a> {
+    pub(super) fn of(record: Record<'a>) -> Self {
+        Self { hash: record.hash(), key: record.key() }
+    }
+}
+
 pub(super) struct Shard {
     /// Written under the lock.
-    table: Current<Entry>,
+    table: Current<Header>,
     inner: Mutex<Inner>,
 }
 
 /// What only the holder of the lock sees.
-pub(super) struct Inner {
-    pub(super) policy: Policy,
-    pub(super) markers: Markers,
+struct Inner {
+    policy: Policy,
+    markers: Markers,
     limbo: Limbo<Retired>,
+    /// The bucket that is visited next.
+    hand: usize,
 }
 
 /// What readers may still look at.
 enum Retired {
     /// A count of an entry (S1).
-    Entry(*const Entry),
-    Table(*mut Table<Entry>),
+    Entry(NonNull<Header>),
+    Table(*mut Table<Header>),
 }
 
 // SAFETY: both pointees are `Send` and `Sync`, and the pointer stands for the one count, or the one ownership, that the table
@@ -56,11 +74,20 @@ impl Drop for Garbage {
         match self.0 {
             // SAFETY: the count was the table's (S1), and the limbo gave it out once, when no reader was left that could
             // have found the entry (E3 of `epoch`, S2).
-            Retired::Entry(entry) => unsafe { drop(Arc::from_raw(entry)) },
+            Retired::Entry(entry) => unsafe { drop(Counted::from_pointer(entry)) },
             // SAFETY: made by `Box::into_raw`, unlinked before it was retired (S2), and no reader is left (E3 of `epoch`).
             Retired::Table(table) => unsafe { drop(Box::from_raw(table)) },
         }
     }
+}
+
+/// A look at what is in the table.
+///
+/// # Safety
+/// `entry` is in the table, and stays alive for `'a`.
+unsafe fn look<'a>(entry: *const Header) -> Record<'a> {
+    // SAFETY: the table has a count of it (S1); what is in the table is not null.
+    unsafe { Record::at(NonNull::new_unchecked(entry.cast_mut())) }
 }
 
 /// A few pieces of garbage, without an allocation.
@@ -82,29 +109,32 @@ impl Extend<Retired> for Bin {
 impl Shard {
     pub(super) fn new() -> Self {
         let table = Current::new(Box::new(Table::with_room(FIRST_ROOM)));
-        let inner = Inner { policy: Policy::new(), markers: Markers::new(), limbo: Limbo::new(LONG_LIMBO) };
+        let limbo = Limbo::new(LONG_LIMBO);
+        let inner = Inner { policy: Policy::new(), markers: Markers::new(), limbo, hand: 0 };
         Self { table, inner: Mutex::new(inner) }
     }
 
     /// The entry of a name, for as long as the caller is pinned and the shard is there: its end waits for nobody.
     #[inline]
-    pub(super) fn find<'p>(&'p self, name: NameRef<'_>, _pinned: &'p Pinned<'_>) -> Option<&'p Entry> {
+    pub(super) fn find<'p>(&'p self, name: Name<'_>, _pinned: &'p Pinned<'_>) -> Option<Record<'p>> {
         // SAFETY: a table is freed only when no reader that could have loaded it is pinned (S2, E3 of `epoch`).
         let table = unsafe { &*self.table.read() };
         // SAFETY: a pointer in the table is an entry that lives for as long as this reader stays pinned (S1, S2).
-        let found = table.find(name.hash, |entry| unsafe { (*entry).name().is(name) });
+        let found = table.find(name.hash, |entry| unsafe { look(entry) }.is_of(name.key));
         // SAFETY: as above; null or such an entry.
-        unsafe { found.as_ref() }
+        NonNull::new(found.cast_mut()).map(|entry| unsafe { Record::at(entry) })
     }
 
-    /// Takes the lock.
-    pub(super) fn lock(&self) -> Writer<'_> {
-        Writer { inner: self.inner.lock(), shard: self }
+    /// Runs `look` under the lock.
+    pub(super) fn read<R>(&self, look: impl for<'w> FnOnce(&Writer<'w>) -> R) -> R {
+        look(&Writer { inner: self.inner.lock(), shard: self })
     }
 
     /// Runs `change` under the lock, and then frees a little of what nobody looks at any more.
-    pub(super) fn write<R>(&self, change: impl FnOnce(&mut Writer<'_>) -> R) -> R {
-        let mut writer = self.lock();
+    ///
+    /// What `change` finds lives as long as the lock is held (S3), and cannot leave it: its lifetime is the lock's.
+    pub(super) fn write<R>(&self, change: impl for<'w> FnOnce(&mut Writer<'w>) -> R) -> R {
+        let mut writer = Writer { inner: self.inner.lock(), shard: self };
         let result = change(&mut writer);
         let mut bin = Bin::default();
         writer.inner.limbo.reclaim(FREED_PER_WRITE, epoch::domain().safe(), &mut bin);
@@ -144,7 +174,7 @@ impl Drop for Shard {
     fn drop(&mut self) {
         // SAFETY: nobody else has the shard, so no reader has its table; it was made by `Box::into_raw`.
         let table = unsafe { Box::from_raw(self.table.own()) };
-        for entry in table.entries() {
+        for entry in table.entries().filter_map(NonNull::new) {
             drop(Garbage(Retired::Entry(entry)));
         }
         let mut left = Vec::new();
@@ -153,84 +183,171 @@ impl Drop for Shard {
 }
 
 /// The holder of a shard's lock.
-pub(super) struct Writer<'a> {
-    inner: MutexGuard<'a, Inner>,
-    shard: &'a Shard,
+pub(super) struct Writer<'w> {
+    inner: MutexGuard<'w, Inner>,
+    shard: &'w Shard,
 }
 
-impl Deref for Writer<'_> {
-    type Target = Inner;
+/// An entry that the holder of the lock has found in the shard. It may have been removed since.
+#[derive(Clone, Copy)]
+pub(super) struct Resident<'w> {
+    record: Record<'w>,
+    /// Of this lock and no other.
+    lock: PhantomData<fn(&'w ()) -> &'w ()>,
+}
 
-    fn deref(&self) -> &Inner {
-        &self.inner
+impl<'w> Deref for Resident<'w> {
+    type Target = Record<'w>;
+
+    fn deref(&self) -> &Record<'w> {
+        &self.record
     }
 }
 
-impl DerefMut for Writer<'_> {
-    fn deref_mut(&mut self) -> &mut Inner {
-        &mut self.inner
-    }
-}
-
-impl Writer<'_> {
-    fn table(&self) -> &Table<Entry> {
+impl<'w> Writer<'w> {
+    fn table(&self) -> &Table<Header> {
         // SAFETY: the table in use is not retired, and only the holder of the lock retires it, by `grow`, which has `self` to
         // itself.
         unsafe { &*self.shard.table.own() }
     }
 
-    fn locate(&self, name: NameRef<'_>) -> Option<(Place, *mut Entry)> {
-        // SAFETY: what is in the table is alive: it is taken out under the lock, which is held (S1).
-        self.table().locate(name.hash, |entry| unsafe { (*entry).name().is(name) })
+    pub(super) fn markers(&mut self) -> &mut Markers {
+        &mut self.inner.markers
+    }
+
+    /// Resident entries.
+    pub(super) fn len(&self) -> usize {
+        self.inner.policy.len()
+    }
+
+    pub(super) fn weight(&self) -> u64 {
+        self.inner.policy.weight()
+    }
+
+    pub(super) fn was_evicted(&self, hash: u64) -> bool {
+        self.inner.policy.was_evicted(hash)
+    }
+
+    /// # Safety
+    /// `entry` is in the table.
+    unsafe fn resident(&self, entry: *const Header) -> Resident<'w> {
+        // SAFETY: it is in the table, and if it is taken out it lives on until the lock is released (S3).
+        Resident { record: unsafe { look(entry) }, lock: PhantomData }
     }
 
     /// The entry of a name.
-    pub(super) fn get(&self, name: NameRef<'_>) -> Option<Arc<Entry>> {
-        let (_, entry) = self.locate(name)?;
-        // SAFETY: the table has a count of the entry (S1), so there is one to add to; it came from an `Arc`.
-        unsafe {
-            Arc::increment_strong_count(entry);
-            Some(Arc::from_raw(entry))
+    pub(super) fn get(&self, name: Name<'_>) -> Option<Resident<'w>> {
+        // SAFETY: what is in the table is alive: it is taken out under the lock, which is held (S1).
+        let (_, entry) = self.table().locate(name.hash, |entry| unsafe { look(entry) }.is_of(name.key))?;
+        // SAFETY: found in the table.
+        Some(unsafe { self.resident(entry) })
+    }
+
+    /// Every entry, in no order.
+    pub(super) fn entries(&self) -> impl Iterator<Item = Resident<'w>> {
+        // SAFETY: found in the table.
+        self.table().entries().map(|entry| unsafe { self.resident(entry) })
+    }
+
+    /// The next entries, at least `most` of them or all, going round over all from call to call.
+    pub(super) fn next(&mut self, most: usize) -> Vec<Resident<'w>> {
+        let mut next = Vec::new();
+        let buckets = self.table().buckets();
+        for _ in 0..buckets {
+            if next.len() >= most {
+                break;
+            }
+            let hand = self.inner.hand % buckets;
+            // SAFETY: found in the table.
+            next.extend(self.table().entries_of(hand).map(|entry| unsafe { self.resident(entry) }));
+            self.inner.hand = hand + 1;
         }
+        next
+    }
+
+    /// The entry that is to go for room.
+    pub(super) fn victim(&mut self, is_dead: impl Fn(Record<'_>) -> bool) -> Option<Resident<'w>> {
+        let victim = self.inner.policy.victim(is_dead)?.pointer().as_ptr();
+        // SAFETY: what is in a queue is in the table (S4).
+        Some(unsafe { self.resident(victim) })
+    }
+
+    fn place(&self, record: Record<'_>) -> Option<Place> {
+        let wanted = record.pointer().as_ptr().cast_const();
+        self.table().locate(record.hash(), |entry| entry == wanted).map(|(place, _)| place)
     }
 
     /// Puts in an entry whose name is not there.
-    pub(super) fn insert(&mut self, entry: &Arc<Entry>) {
-        if self.inner.policy.len() >= self.table().room() {
+    pub(super) fn insert(&mut self, entry: Counted) {
+        if self.len() >= self.table().room() {
             self.grow();
         }
-        let pointer = Arc::into_raw(entry.clone()).cast_mut();
-        self.table().insert(entry.name().hash(), pointer);
+        let entry = entry.into_pointer();
+        // SAFETY: the count that was given away keeps it alive until the table's count is given up (S1), which `remove` does
+        // after it has taken the entry out of the policy.
+        let record = unsafe { Record::at(entry) };
+        self.table().insert(record.hash(), entry.as_ptr());
+        // SAFETY: as above; it is new, and so in no queue.
+        unsafe { self.inner.policy.insert(record) };
     }
 
-    /// Puts `entry` in the place of the one of its name.
-    pub(super) fn replace(&mut self, entry: &Arc<Entry>) {
-        let Some((place, old)) = self.locate(entry.name().as_ref()) else { return self.insert(entry) };
-        let pointer = Arc::into_raw(entry.clone()).cast_mut();
-        self.table().replace(place, pointer);
-        self.retire(Retired::Entry(old));
+    /// Puts `entry` in the place of the one of its name, with its frequency.
+    pub(super) fn replace(&mut self, old: Resident<'w>, entry: Counted) {
+        let Some(place) = self.place(*old) else { return self.insert(entry) };
+        let entry = entry.into_pointer();
+        // SAFETY: as in `insert`.
+        let record = unsafe { Record::at(entry) };
+        // SAFETY: the old one is in the table, and so in a queue (S4); the new one as in `insert`.
+        unsafe { self.inner.policy.replace(*old, record) };
+        self.table().replace(place, entry.as_ptr());
+        self.retire(Retired::Entry(old.pointer()));
     }
 
-    /// Takes out the entry of a name.
-    pub(super) fn remove(&mut self, name: NameRef<'_>) {
-        if let Some((place, old)) = self.locate(name) {
-            self.table().remove(place, name.hash);
-            self.retire(Retired::Entry(old));
+    /// Takes out an entry; whether it was still there.
+    pub(super) fn remove(&mut self, entry: Resident<'w>) -> bool {
+        let Some(place) = self.place(*entry) else { return false };
+        self.table().remove(place, entry.hash());
+        // SAFETY: it was in the table, and so in a queue (S4).
+        unsafe { self.inner.policy.remove(*entry) };
+        self.retire(Retired::Entry(entry.pointer()));
+        true
+    }
+
+    /// Charges an entry anew after its weight has changed.
+    pub(super) fn recharge(&mut self, entry: Resident<'w>) {
+        if self.place(*entry).is_some() {
+            self.inner.policy.recharge(*entry);
         }
     }
 
     /// Recounts the table, by itself and against the policy; for tests.
     pub(super) fn validate(&self) -> Result<(), String> {
         // SAFETY: what is in the table is alive (S1).
-        self.table().validate(|entry| unsafe { (*entry).name().hash() })?;
-        let (table, policy) = (self.table().entries().count(), self.inner.policy.len());
-        if table == policy { Ok(()) } else { Err(format!("the table holds {table} entries, the policy {policy}")) }
+        self.table().validate(|entry| unsafe { look(entry) }.hash())?;
+        self.inner.policy.validate()?;
+        let (table, policy) = (self.entries().count(), self.len());
+        if table != policy {
+            return Err(format!("the table holds {table} entries, the policy {policy}"));
+        }
+        match self.entries().find(|entry| self.get(Name::of(**entry)).is_none_or(|found| !found.is(**entry))) {
+            Some(lost) => Err(format!("the table does not find {:?}", lost.key())),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the marker is there.
+    pub(super) fn holds(&self, hash: u64, token: Token) -> bool {
+        self.inner.markers.holds(hash, token)
+    }
+
+    pub(super) fn marked(&self) -> usize {
+        self.inner.markers.len()
     }
 
     /// A table of twice the room in place of the present one.
     fn grow(&mut self) {
         // SAFETY: what is in the table is alive (S1).
-        let new = self.table().grown(|entry| unsafe { (*entry).name().hash() });
+        let new = self.table().grown(|entry| unsafe { look(entry) }.hash());
         let old = self.shard.table.put(new);
         self.retire(Retired::Table(old));
     }

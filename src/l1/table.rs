@@ -308,6 +308,15 @@ impl<E> Table<E> {
         Ok(())
     }
 
+    pub(crate) fn buckets(&self) -> usize {
+        self.buckets.len()
+    }
+
+    /// The entries that lie in a bucket, for the writer.
+    pub(crate) fn entries_of(&self, bucket: usize) -> impl Iterator<Item = *mut E> {
+        self.buckets[bucket].slots.iter().map(Slot::own).filter(|entry| !entry.is_null())
+    }
+
     /// Every entry, for the writer.
     pub(crate) fn entries(&self) -> impl Iterator<Item = *mut E> {
         self.buckets.iter().flat_map(|bucket| bucket.slots.iter().map(Slot::own)).filter(|entry| !entry.is_null())

@@ -9,11 +9,12 @@ use std::time::Duration;
 use super::write::{Write, admit_value, jittered};
 use super::{Core, Count, Found, Mark, THROTTLE};
 use crate::clock::{millis, signed};
-use crate::entry::{Content, Times};
 use crate::error::{Error, Kind, Result};
 use crate::flight::{self, Entered, Flights, Followed, Lease};
 use crate::frame::round_grace;
+use crate::l1::Content;
 use crate::options::{Loaded, Settings};
+use crate::record::Times;
 use crate::tier::shield::timeout;
 
 /// What a load's flight lands.
@@ -279,16 +280,16 @@ impl Core {
         };
         let ttl = jittered(base, settings.jitter, &*self.random);
         let grace = if loaded.value.is_some() { round_grace(settings.grace) } else { Default::default() };
-        let content = self.content(loaded.value, ttl, grace, settings.l1_ttl, loaded.weight);
-        let found = Found { value: content.value.clone(), level: FLIGHT, times: content.times };
+        let entry = self.entry(&mark.key, loaded.value.as_ref(), ttl, grace, settings.l1_ttl, loaded.weight);
+        let found = Found { level: FLIGHT, ..Found::resident(entry.record()) };
         let mut store = loaded.store && !ttl.is_zero();
         // A flight that was ended from outside may have a successor that landed: its value is newer.
         let late = lease.is_late();
         if store && self.reads_l1(settings.skipped) {
             if late {
-                store = self.l1.fill_vacant(&mark.key, mark.token, content);
+                store = self.l1.fill_vacant(mark.token, entry);
             } else {
-                self.l1.fill(&mark.key, mark.token, content);
+                self.l1.fill(mark.token, entry);
             }
         }
         let takes_away = loaded.store && ttl.is_zero() && older;
@@ -334,9 +335,9 @@ impl Core {
         if self.reads_l1(settings.skipped) {
             let retry_at = millis(self.now().saturating_add(THROTTLE));
             let times = Times { fresh_until: 0, ..found.times };
-            let content = Content { value: found.value.clone(), times, weight: None };
+            let entry = self.l1.entry(&mark.key, Content { value: found.value.as_ref(), times, weight: None });
             // A stale value from below is kept here, so that the throttle holds for it too.
-            self.l1.delay_retry(&mark.key, mark.token, content, retry_at);
+            self.l1.delay_retry(mark.token, entry, retry_at);
         }
         lease.land(Ok(found.clone()));
         Ok(Computed::Found(found))

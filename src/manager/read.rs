@@ -6,13 +6,14 @@ use std::time::Duration;
 use super::write::Write;
 use super::{Core, Count, Found, Mark};
 use crate::clock::{deadline, signed};
-use crate::entry::{Content, Times};
 use crate::error::{Error, Kind, Result};
 use crate::flight::{Entered, Followed};
 use crate::frame::Frame;
+use crate::l1::Content;
 use crate::options::Settings;
+use crate::record::{Memo, Times};
 use crate::tier::shield::{Answer, Tier, scale};
-use crate::value::Value;
+use crate::value::{Value, ValueRef};
 
 /// What the lower tiers said of a key.
 #[derive(Debug, Clone, Default)]
@@ -39,7 +40,15 @@ impl Core {
     /// The same without being counted.
     #[inline]
     pub(crate) fn resident_value(&self, key: &str) -> Option<Option<Value>> {
-        self.l1.hit(key, |entry| entry.value().cloned())
+        self.l1.hit(key, Value::of)
+    }
+
+    /// The decoded form of the fresh value of `key` in L1, if it was decoded as a `T`. Counts the request then.
+    #[inline]
+    pub(crate) fn hit_decoded<T: Send + Sync + 'static>(&self, key: &str) -> Option<Arc<T>> {
+        let decoded = self.l1.hit(key, |entry| entry.memo().get().and_then(Memo::recall)).flatten()?;
+        self.count(Count::L1Hit);
+        Some(decoded)
     }
 
     #[inline]
@@ -59,14 +68,14 @@ impl Core {
 
     /// Runs `read` on the fresh value of `key` in L1, and records recency. No request in the statistics.
     #[inline]
-    pub(crate) fn borrow<R>(&self, key: &str, read: impl FnOnce(&Value) -> R) -> Option<R> {
-        self.l1.hit(key, |entry| entry.value().map(read)).flatten()
+    pub(crate) fn borrow<R>(&self, key: &str, read: impl FnOnce(ValueRef<'_>) -> R) -> Option<R> {
+        self.l1.hit(key, |entry| ValueRef::of(entry).map(read)).flatten()
     }
 
     /// The fresh value of `key` in L1, recording nothing.
     pub(crate) fn peek(&self, key: &str) -> Option<Value> {
         let now = self.l1.now();
-        self.l1.look(key, |entry| if entry.is_fresh(now) { entry.value().cloned() } else { None }).flatten()
+        self.l1.look(key, |entry| if entry.is_fresh(now) { Value::of(entry) } else { None }).flatten()
     }
 
     /// Reads `key` through all tiers. Counts the request.
@@ -165,13 +174,13 @@ impl Core {
                 read.skipped = true;
                 continue;
             }
-            let (frame, found) = match self.ask_one(tier, &key, until, &mut read).await {
+            let (frame, mut found) = match self.ask_one(tier, &key, until, &mut read).await {
                 Some(answer) => answer,
                 None => continue,
             };
             if found.is_fresh(self.now_millis()) {
                 if tier.promotes(&*self.random) {
-                    self.promote(index, &frame, &found, mark, settings, until).await;
+                    self.promote(index, &frame, &mut found, mark, settings, until).await;
                 }
                 read.found = Some(found);
                 break;
@@ -236,7 +245,7 @@ impl Core {
         self: &Arc<Self>,
         from: usize,
         frame: &Frame,
-        found: &Found,
+        found: &mut Found,
         mark: Mark,
         settings: &Settings,
         until: Duration,
@@ -249,7 +258,10 @@ impl Core {
             let fresh_until = deadline(now, own).min(found.times.fresh_until);
             let dead_at = fresh_until.saturating_add(crate::clock::millis(frame.grace)).min(found.times.dead_at);
             let times = Times { fresh_until, dead_at, ..found.times };
-            promoted = self.l1.fill(&mark.key, mark.token, Content { value: found.value.clone(), times, weight: None });
+            let entry = self.l1.entry(&mark.key, Content { value: found.value.as_ref(), times, weight: None });
+            // The entry's own from here on, so that it is decoded once for both.
+            found.value = Value::of(entry.record());
+            promoted = self.l1.fill(mark.token, entry);
         }
         if from > 0 {
             let write = Write {

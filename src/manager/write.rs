@@ -7,11 +7,12 @@ use std::time::Duration;
 use super::{Core, LARGEST_VALUE, Mark};
 use crate::bus::Change;
 use crate::clock::{deadline, signed};
-use crate::entry::{Content, Times};
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Frame, round_grace};
+use crate::l1::Content;
 use crate::options::{Settings, Skipped};
 use crate::random::Random;
+use crate::record::{Counted, Times};
 use crate::stats::RemovalCause;
 use crate::tier::shield::{scale, timeout};
 use crate::value::Value;
@@ -56,14 +57,14 @@ impl Core {
             return self.invalidate(key).await;
         }
         let grace = round_grace(settings.grace);
-        let content = self.content(Some(value.clone()), ttl, grace, settings.l1_ttl, None);
+        let entry = self.entry(key, Some(&value), ttl, grace, settings.l1_ttl, None);
         if self.tiers.is_empty() && self.bus.is_none() {
-            self.put(key, content, settings.skipped);
+            self.put(entry, settings.skipped);
             return Ok(());
         }
         let write = Write {
             key: key.into(),
-            value: Some(value),
+            value: Value::of(entry.record()),
             ttl,
             grace,
             most: Duration::MAX,
@@ -73,14 +74,14 @@ impl Core {
             until: self.now().saturating_add(self.deadlines.hard),
         };
         let core = self.clone();
-        self.to_the_end(async move { core.set_through(write, content, announce).await }).await?
+        self.to_the_end(async move { core.set_through(write, entry, announce).await }).await?
     }
 
-    async fn set_through(self: Arc<Self>, write: Write, content: Content, announce: bool) -> Result<()> {
+    async fn set_through(self: Arc<Self>, write: Write, entry: Counted, announce: bool) -> Result<()> {
         let _lane = self.lane(&write.key).await;
-        self.put(&write.key, content, write.skipped);
+        self.put(entry.clone(), write.skipped);
         let mut untaken = self.write_tiers(&write).await;
-        self.outlast(&write);
+        self.outlast(&entry);
         if announce && let Some(failed) = self.announce(Change::Update(vec![write.key.to_string()]), write.until).await
         {
             untaken.push(failed);
@@ -88,37 +89,40 @@ impl Core {
         settle(&format!("the write of `{}`", shown(&write.key)), untaken)
     }
 
-    /// Puts `content` into L1 (E4's first half for writes): loads that run neither store nor take followers any more.
-    fn put(&self, key: &str, content: Content, skipped: Skipped) {
+    /// Puts an entry into L1 (E4's first half for writes): loads that run neither store nor take followers any more.
+    fn put(&self, entry: Counted, skipped: Skipped) {
         if self.reads_l1(skipped) {
-            self.l1.insert(key, content);
+            self.l1.insert(entry.clone());
         } else {
-            self.l1.kill(key, RemovalCause::Replaced);
+            self.l1.kill(entry.record().key(), RemovalCause::Replaced);
         }
-        self.unlink(key);
+        self.unlink(entry.record().key());
     }
 
     /// Lets nothing outlive the write that was read while a tier still had the older value. L1 alone does not prevent it:
     /// it may be skipped, not take the value, or have let it go.
-    fn outlast(&self, write: &Write) {
-        self.l1.keep_only(&write.key, write.value.as_ref());
-        self.unlink(&write.key);
+    fn outlast(&self, written: &Counted) {
+        let key = written.record().key();
+        self.l1.keep_only(key, Some(written));
+        self.unlink(key);
     }
 
-    /// The times and weight of a value that is written now.
-    pub(super) fn content(
+    /// The L1 entry of a value that is written now.
+    pub(super) fn entry(
         &self,
-        value: Option<Value>,
+        key: &str,
+        value: Option<&Value>,
         ttl: Duration,
         grace: Duration,
         l1_ttl: Option<Duration>,
         weight: Option<u32>,
-    ) -> Content {
+    ) -> Counted {
         let now = self.now();
         let own = l1_ttl.map_or_else(|| scale(ttl, self.l1_scale), |most| most.min(ttl));
         let fresh_until = deadline(now, own);
         let dead_at = deadline(now, own.saturating_add(grace));
-        Content { value, times: Times { written: signed(crate::clock::millis(now)), fresh_until, dead_at }, weight }
+        let times = Times { written: signed(crate::clock::millis(now)), fresh_until, dead_at };
+        self.l1.entry(key, Content { value, times, weight })
     }
 
     /// Writes what a load or a promotion found to lower tiers, unless something newer came since `mark` was placed (E2).

@@ -7,9 +7,9 @@ use bytes::Bytes;
 
 use super::{BoxFuture, CacheBackend, L2CacheBackend};
 use crate::clock::{Tick, deadline, signed};
-use crate::entry::{Content, Entry, Times};
 use crate::error::{Error, Result};
-use crate::l1::{L1, Limits};
+use crate::l1::{Content, L1, Limits};
+use crate::record::{Record, Times};
 use crate::stats::RemovalCause;
 use crate::value::Value;
 
@@ -81,7 +81,7 @@ impl L1Builder {
         if self.entries == 0 {
             return Err(Error::config("l1_capacity is 0: L1 could hold nothing"));
         }
-        let least = Entry::OVERHEAD as u64 + 1;
+        let least = Record::OVERHEAD as u64 + 1;
         if self.weight < least {
             return Err(Error::config(format!(
                 "l1_weight is {} bytes, less than one entry needs ({least})",
@@ -149,7 +149,7 @@ impl L1Cache {
     /// The bare owned hit: one hash, one probe, one key compare and one reference count.
     #[must_use]
     pub fn find(&self, key: &str) -> Option<Value> {
-        self.table().hit(key, |entry| entry.value().cloned()).flatten()
+        self.table().hit(key, Value::of).flatten()
     }
 
     /// Resident entries.
@@ -182,7 +182,7 @@ impl L1Cache {
         let l1 = self.table();
         l1.hit(key, |entry| {
             let left = Duration::from_millis(entry.times().dead_at.saturating_sub(l1.now()));
-            entry.value().and_then(Value::to_bytes).map(|bytes| (bytes, left))
+            Value::of(entry).and_then(|value| value.to_bytes()).map(|bytes| (bytes, left))
         })
         .flatten()
     }
@@ -206,7 +206,7 @@ impl CacheBackend for L1Cache {
             let now = Duration::from_millis(l1.now());
             let end = deadline(now, ttl);
             let times = Times { written: signed(l1.now()), fresh_until: end, dead_at: end };
-            l1.insert(key, Content { value: Some(Value::bytes(value)), times, weight: None });
+            l1.insert(l1.entry(key, Content { value: Some(&Value::bytes(value)), times, weight: None }));
             Ok(())
         })
     }

@@ -7,14 +7,17 @@ use serde::de::value::SeqDeserializer;
 use serde::de::{Deserialize, Deserializer, Error as _, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::{Kind, MAX_DEPTH, Value};
+use super::{Kind, MAX_DEPTH};
 use crate::error::{Error, Result};
+use crate::record::Record;
 
-pub(super) fn document<'a, T: Deserialize<'a>>(value: &'a Value) -> Result<T> {
-    value.check()?;
-    let decoded = match value.kind() {
-        Kind::Raw => T::deserialize(Payload(value.body())).map_err(|error| reason(&error)),
-        Kind::MessagePack | Kind::Invalid => whole(value.body()),
+pub(super) fn document<'a, T: Deserialize<'a>>(record: Record<'a>) -> Result<T> {
+    if let Some(fault) = record.fault() {
+        return Err(fault.clone());
+    }
+    let decoded = match record.kind() {
+        Kind::Raw => T::deserialize(Payload(record.body())).map_err(|error| reason(&error)),
+        Kind::MessagePack | Kind::Invalid | Kind::Absent => whole(record.body()),
     };
     decoded.map_err(|why| {
         let target = std::any::type_name::<T>();

@@ -7,7 +7,6 @@
 
 use std::fmt;
 
-use bytes::Bytes;
 use serde::ser::{self, Serialize};
 
 use super::MAX_DEPTH;
@@ -54,14 +53,13 @@ impl ser::Error for Refusal {
 }
 
 /// The document of a value.
-pub(super) fn document<T: Serialize + ?Sized>(value: &T) -> Result<Bytes, Refusal> {
+pub(super) fn document<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Refusal> {
     let mut writer = Writer { out: Vec::with_capacity(128), depth: 0, wrappers: 0, broken: false };
     value.serialize(&mut writer)?;
     if writer.broken {
         return Err(Refusal::Type);
     }
-    // Cut to size: a cached document lives long.
-    Ok(Bytes::from(writer.out.into_boxed_slice()))
+    Ok(writer.out)
 }
 
 pub(super) struct Writer {

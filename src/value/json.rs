@@ -64,7 +64,7 @@ impl TryFrom<&Value> for Json {
     fn try_from(value: &Value) -> Result<Self> {
         match value.kind() {
             Kind::Raw => Err(Error::codec("a raw payload is not a document, and has no JSON form")),
-            Kind::MessagePack | Kind::Invalid => value.decode(),
+            Kind::MessagePack | Kind::Invalid | Kind::Absent => value.decode(),
         }
     }
 }
@@ -111,7 +111,7 @@ fn dismantle(json: Json) {
 }
 
 fn from_tree(json: &Json) -> Result<Value> {
-    encode::document(&Tree(json)).map(Value::document).map_err(|refusal| refusal.of("serde_json::Value"))
+    encode::document(&Tree(json)).map(|body| Value::document(&body)).map_err(|refusal| refusal.of("serde_json::Value"))
 }
 
 /// Writes numbers as numbers even where some other crate turns on the arbitrary precision of `serde_json`, with which

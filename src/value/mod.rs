@@ -19,16 +19,17 @@ mod msgpack;
 mod show;
 mod value_ref;
 
-use std::any::Any;
 use std::borrow::Cow;
-use std::sync::OnceLock;
 
 use bytes::Bytes;
 use serde::de::{Deserialize, DeserializeOwned};
 use serde::ser::Serialize;
 
 use crate::error::{Error, Result};
-use crate::sync::{Arc, Mutex};
+use crate::record::{Body, Counted, Label, Memo, Record, Waiting};
+use crate::sync::Arc;
+
+pub(crate) use crate::record::Kind;
 
 pub use value_ref::ValueRef;
 
@@ -65,47 +66,30 @@ pub(crate) const MAX_DEPTH: usize = 128;
 /// # Ok::<(), tercel::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Value(Arc<Document>);
+pub struct Value(Counted);
 
-/// What a value's body is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Kind {
-    /// One MessagePack document (V1).
-    MessagePack,
-    /// Bytes as the caller gave them.
-    Raw,
-    /// No document: the conversion that made the value could not fail, the value carries the reason. The body is empty.
-    Invalid,
-}
-
-struct Document {
-    kind: Kind,
-    body: Bytes,
-    /// Why there is no document; `Some` exactly if the kind is `Invalid`.
-    fault: Option<Error>,
-    /// The decoded form, of the first type that asked.
-    memo: OnceLock<Arc<dyn Any + Send + Sync>>,
-    /// Held while the memo is decoded, so that it is decoded once.
-    decoding: Mutex<()>,
-}
+/// Where those wait who ask for the decoded form of a value while another decodes it.
+static DECODING: Waiting = Waiting::new();
 
 impl Value {
     /// Encodes a value as a MessagePack document.
     ///
     /// # Cost
-    /// One pass over the value, two allocations of the document's size and one of the shared part.
+    /// One pass over the value and a copy, two allocations.
     ///
     /// # Errors
     /// [`is_codec`](Error::is_codec) if the value nests deeper than 128, announces another length than it has, or its own
     /// `Serialize` refuses.
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self> {
-        encode::document(value).map(Self::document).map_err(|refusal| refusal.of(std::any::type_name::<T>()))
+        encode::document(value)
+            .map(|body| Self::document(&body))
+            .map_err(|refusal| refusal.of(std::any::type_name::<T>()))
     }
 
     /// Takes a MessagePack document made elsewhere, after checking it.
     ///
     /// # Cost
-    /// One pass over the bytes, which are kept as they are. Claimed lengths cost nothing.
+    /// One pass over the bytes, which are copied up to 4 KiB and above that kept as they are. Claimed lengths cost nothing.
     ///
     /// # Errors
     /// [`is_codec`](Error::is_codec) unless the bytes are exactly one well-formed document, no deeper than 128.
@@ -121,7 +105,7 @@ impl Value {
         Self::from_parts(Kind::MessagePack, document.into())
     }
 
-    /// Takes a raw payload, kept as it is.
+    /// Takes a raw payload: copied up to 4 KiB, above that kept as it is.
     ///
     /// # Examples
     /// ```
@@ -132,7 +116,7 @@ impl Value {
     /// ```
     #[must_use]
     pub fn bytes(payload: impl Into<Bytes>) -> Self {
-        Self::new(Kind::Raw, payload.into(), None)
+        Self::new(Kind::Raw, Body::Given(payload.into()))
     }
 
     /// Decodes the document into an owned `T`.
@@ -143,7 +127,7 @@ impl Value {
     /// [`is_codec`](Error::is_codec) if the document is not a `T`. The text names the type and the kind of mismatch, never
     /// the content; what a type's own `Deserialize` says may hold content and is left out.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
-        decode::document(self)
+        decode::document(self.record())
     }
 
     /// Decodes the document into a `T` that borrows from it: strings and bytes are not copied.
@@ -158,7 +142,7 @@ impl Value {
     /// # Ok::<(), tercel::Error>(())
     /// ```
     pub fn decode_borrowed<'a, T: Deserialize<'a>>(&'a self) -> Result<T> {
-        decode::document(self)
+        decode::document(self.record())
     }
 
     /// Decodes the document once and shares the result.
@@ -183,18 +167,15 @@ impl Value {
     /// # Ok::<(), tercel::Error>(())
     /// ```
     pub fn shared<T: DeserializeOwned + Send + Sync + 'static>(&self) -> Result<Arc<T>> {
-        if !self.has_memo() {
-            let _turn = self.0.decoding.lock();
-            if !self.has_memo() {
-                let decoded = Arc::new(self.decode::<T>()?);
-                self.memoize(Arc::clone(&decoded));
-                return Ok(decoded);
-            }
+        match self.memo() {
+            Some(memo) => memo.recall(),
+            None => self
+                .record()
+                .memo()
+                .get_or_make(&DECODING, || self.decode().map(Arc::new).map(Memo::new::<T>))?
+                .recall(),
         }
-        match self.0.memo.get().and_then(recall) {
-            Some(memo) => Ok(memo),
-            None => self.decode().map(Arc::new),
-        }
+        .map_or_else(|| self.decode().map(Arc::new), Ok)
     }
 
     /// The document as MessagePack. A raw payload becomes a byte string, copied behind its header.
@@ -203,22 +184,32 @@ impl Value {
     /// document.
     #[must_use]
     pub fn as_msgpack(&self) -> Cow<'_, [u8]> {
-        match self.0.kind {
-            Kind::MessagePack | Kind::Invalid => Cow::Borrowed(&self.0.body),
-            Kind::Raw => Cow::Owned(msgpack::binary(&self.0.body)),
-        }
+        ValueRef::new(self.record()).as_msgpack()
     }
 
     /// The bytes of a raw payload; `None` for a document.
     #[must_use]
     pub fn as_bytes(&self) -> Option<&[u8]> {
-        (self.0.kind == Kind::Raw).then_some(&self.0.body)
+        ValueRef::new(self.record()).as_bytes()
     }
 
     /// The bytes of a raw payload, shared; `None` for a document.
+    ///
+    /// # Cost
+    /// One allocation up to 4 KiB, above that one reference count. The bytes keep the value's memory.
     #[must_use]
     pub fn to_bytes(&self) -> Option<Bytes> {
-        (self.0.kind == Kind::Raw).then(|| self.0.body.clone())
+        let shared = || match self.record().given() {
+            Some(body) => body.clone(),
+            None => Bytes::from_owner(Kept(self.clone())),
+        };
+        (self.kind() == Kind::Raw).then(shared)
+    }
+
+    /// The value of an entry, unless that says that there is none.
+    #[inline]
+    pub(crate) fn of(record: Record<'_>) -> Option<Self> {
+        (record.kind() != Kind::Absent).then(|| Self(record.count()))
     }
 
     /// The value that a frame holds; checks a document (V1).
@@ -227,9 +218,9 @@ impl Value {
             Kind::MessagePack => msgpack::validate(&body)
                 .map_err(|flaw| Error::codec(format!("the bytes are not one MessagePack document: {flaw}")))?,
             Kind::Raw => {}
-            Kind::Invalid => return Err(Error::codec("the value holds no document")),
+            Kind::Invalid | Kind::Absent => return Err(Error::codec("the value holds no document")),
         }
-        Ok(Self::new(kind, body, None))
+        Ok(Self::new(kind, Body::Given(body)))
     }
 
     /// Whether the value can be written anywhere.
@@ -237,64 +228,67 @@ impl Value {
     /// # Errors
     /// [`is_codec`](Error::is_codec), with the reason, if there is no document.
     pub(crate) fn check(&self) -> Result<()> {
-        self.0.fault.clone().map_or(Ok(()), Err)
+        self.record().fault().cloned().map_or(Ok(()), Err)
     }
 
-    /// Whether both are the same document in memory.
-    pub(crate) fn is(&self, other: &Value) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+    #[inline]
+    pub(crate) fn record(&self) -> Record<'_> {
+        self.0.record()
     }
 
     pub(crate) fn kind(&self) -> Kind {
-        self.0.kind
+        self.record().kind()
     }
 
     /// The bytes that are stored: the document or the raw payload.
-    pub(crate) fn body(&self) -> &Bytes {
-        &self.0.body
-    }
-
-    /// What the value counts for: its body, and once more for the memo, whose real size is not known.
-    pub(crate) fn weight(&self) -> usize {
-        let copies = if self.has_memo() { 2 } else { 1 };
-        self.0.body.len().saturating_mul(copies)
+    pub(crate) fn body(&self) -> &[u8] {
+        self.record().body()
     }
 
     /// Gives the value its decoded form, if it has none yet.
     pub(crate) fn memoize<T: Send + Sync + 'static>(&self, decoded: Arc<T>) {
         // An occupied slot is left as it is: the first type wins.
-        let _ = self.0.memo.set(decoded);
+        drop(self.record().memo().set(Memo::new(decoded)));
+    }
+
+    #[inline]
+    fn memo(&self) -> Option<&Memo> {
+        self.record().memo().get()
     }
 
     pub(crate) fn has_memo(&self) -> bool {
-        self.0.memo.get().is_some()
+        self.memo().is_some()
     }
 
     /// A document for which V1 holds.
-    fn document(body: Bytes) -> Self {
-        Self::new(Kind::MessagePack, body, None)
+    fn document(body: &[u8]) -> Self {
+        Self::new(Kind::MessagePack, Body::Copied(body))
     }
 
     /// A value without a document, and why.
     fn invalid(fault: Error) -> Self {
-        Self::new(Kind::Invalid, Bytes::new(), Some(fault))
+        Self::new(Kind::Invalid, Body::Fault(fault))
     }
 
-    fn new(kind: Kind, body: Bytes, fault: Option<Error>) -> Self {
-        Self(Arc::new(Document { kind, body, fault, memo: OnceLock::new(), decoding: Mutex::new(()) }))
+    fn new(kind: Kind, body: Body<'_>) -> Self {
+        Self(Counted::new(kind, body, Label::default()))
     }
 }
 
-/// The memo as a `T`, if it is one. Asks first, so that another type costs no reference count.
-fn recall<T: Send + Sync + 'static>(memo: &Arc<dyn Any + Send + Sync>) -> Option<Arc<T>> {
-    if (**memo).is::<T>() { Arc::clone(memo).downcast().ok() } else { None }
+/// The body, for `Bytes` that keep the value.
+struct Kept(Value);
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        self.0.body()
+    }
 }
 
 impl PartialEq for Value {
     fn eq(&self, other: &Self) -> bool {
-        let (a, b) = (&*self.0, &*other.0);
+        let (a, b) = (self.record(), other.record());
         // Values without a document have nothing to compare: such a value equals its clones only.
-        Arc::ptr_eq(&self.0, &other.0) || a.kind == b.kind && a.kind != Kind::Invalid && a.body == b.body
+        a.is(b) || a.kind() == b.kind() && a.kind() != Kind::Invalid && a.body() == b.body()
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 
 use super::msgpack::{Flaw, Head, Reader};
 use super::{Kind, Value};
+use crate::record::Record;
 
 /// How much of a document is printed, in bytes.
 const SHOWN: usize = 200;
@@ -13,24 +14,29 @@ const PREVIEW: usize = 32;
 
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let body = &self.body()[..];
-        match self.kind() {
-            Kind::Raw => {
-                let preview = &body[..body.len().min(PREVIEW)];
-                let more = if preview.len() < body.len() { "…" } else { "" };
-                write!(f, "bytes({}, b\"{}\"{more})", body.len(), preview.escape_ascii())
-            }
-            Kind::Invalid => match self.check() {
-                Err(fault) => write!(f, "invalid({fault})"),
-                Ok(()) => f.write_str("invalid"),
-            },
-            Kind::MessagePack => {
-                let mut out = Limited { out: f, left: SHOWN, full: false };
-                match show(&mut Reader(body), &mut out) {
-                    Err(Stop::Full) => f.write_char('…'),
-                    Err(Stop::Malformed | Stop::Output) => Err(fmt::Error),
-                    Ok(()) => Ok(()),
-                }
+        document(self.record(), f)
+    }
+}
+
+pub(super) fn document(record: Record<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let body = record.body();
+    match record.kind() {
+        Kind::Raw => {
+            let preview = &body[..body.len().min(PREVIEW)];
+            let more = if preview.len() < body.len() { "…" } else { "" };
+            write!(f, "bytes({}, b\"{}\"{more})", body.len(), preview.escape_ascii())
+        }
+        Kind::Invalid => match record.fault() {
+            Some(fault) => write!(f, "invalid({fault})"),
+            None => f.write_str("invalid"),
+        },
+        Kind::Absent => f.write_str("absent"),
+        Kind::MessagePack => {
+            let mut out = Limited { out: f, left: SHOWN, full: false };
+            match show(&mut Reader(body), &mut out) {
+                Err(Stop::Full) => f.write_char('…'),
+                Err(Stop::Malformed | Stop::Output) => Err(fmt::Error),
+                Ok(()) => Ok(()),
             }
         }
     }

@@ -5,28 +5,39 @@ use std::fmt;
 
 use serde::de::{Deserialize, DeserializeOwned};
 
-use super::Value;
+use super::{Kind, Value, decode, msgpack};
 use crate::error::Result;
+use crate::record::Record;
 
 /// A value seen in place, without touching its reference count.
 #[derive(Clone, Copy)]
-pub struct ValueRef<'a>(&'a Value);
+pub struct ValueRef<'a>(Record<'a>);
 
 impl<'a> ValueRef<'a> {
-    pub(crate) fn new(value: &'a Value) -> Self {
-        Self(value)
+    /// A record that has a value.
+    pub(super) fn new(record: Record<'a>) -> Self {
+        Self(record)
+    }
+
+    /// The value of an entry, unless that says that there is none.
+    #[inline]
+    pub(crate) fn of(record: Record<'a>) -> Option<Self> {
+        (record.kind() != Kind::Absent).then_some(Self(record))
     }
 
     /// As [`Value::as_msgpack`].
     #[must_use]
     pub fn as_msgpack(&self) -> Cow<'a, [u8]> {
-        self.0.as_msgpack()
+        match self.0.kind() {
+            Kind::Raw => Cow::Owned(msgpack::binary(self.0.body())),
+            Kind::MessagePack | Kind::Invalid | Kind::Absent => Cow::Borrowed(self.0.body()),
+        }
     }
 
     /// As [`Value::as_bytes`].
     #[must_use]
     pub fn as_bytes(&self) -> Option<&'a [u8]> {
-        self.0.as_bytes()
+        (self.0.kind() == Kind::Raw).then(|| self.0.body())
     }
 
     /// As [`Value::decode`].
@@ -34,7 +45,7 @@ impl<'a> ValueRef<'a> {
     /// # Errors
     /// As [`Value::decode`].
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
-        self.0.decode()
+        decode::document(self.0)
     }
 
     /// As [`Value::decode_borrowed`]: what is decoded borrows from the cached value, not from this view.
@@ -45,18 +56,18 @@ impl<'a> ValueRef<'a> {
     where
         'a: 'b,
     {
-        self.0.decode_borrowed()
+        decode::document(self.0)
     }
 
     /// The value itself, for keeping. One reference count.
     #[must_use]
     pub fn to_value(&self) -> Value {
-        self.0.clone()
+        Value(self.0.count())
     }
 }
 
 impl fmt::Debug for ValueRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        super::show::document(self.0, f)
     }
 }

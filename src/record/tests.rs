@@ -1,0 +1,129 @@
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
+
+use super::*;
+
+fn label(key: &str) -> Label<'_> {
+    Label { hash: 7, key, ..Label::default() }
+}
+
+/// Every shape that a record can have: body here or elsewhere, with and without key, tail, weight.
+#[test]
+fn a_record_gives_back_what_it_was_made_of() {
+    let plain = Times { written: 5, fresh_until: 1_000, dead_at: 1_000 };
+    let long_lived = Times { written: -5, fresh_until: u64::MAX, dead_at: u64::MAX };
+    let graceful = Times { written: 5, fresh_until: 1_000, dead_at: 2_000 };
+    let stale = Times { written: 5_000, fresh_until: 0, dead_at: 9_000 };
+    for length in [0, 1, 7, 8, 100, LONGEST_COPIED, LONGEST_COPIED + 1, 100_000] {
+        for key in ["", "k", "seven77", "eight888", &"k".repeat(300)] {
+            for times in [plain, long_lived, graceful, stale] {
+                for weight in [None, Some(9)] {
+                    let bytes: Vec<u8> = (0..length).map(|n| n as u8).collect();
+                    let given = Body::Given(bytes.clone().into());
+                    for body in [Body::Copied(&bytes), given] {
+                        let record = Counted::new(Kind::Raw, body, Label { hash: 7, key, times, weight });
+                        let record = record.record();
+                        assert_eq!((record.key(), record.hash(), record.body()), (key, 7, &bytes[..]));
+                        assert_eq!((record.kind(), record.times()), (Kind::Raw, times));
+                        assert!(record.is_of(key) && !record.is_of("other"));
+                        let size = length + key.len() + Record::OVERHEAD;
+                        assert_eq!(record.weight(), weight.unwrap_or(size as u32));
+                        assert_eq!(record.charged(), record.weight());
+                        assert!(record.is_fresh(times.fresh_until.wrapping_sub(1)) == (times.fresh_until > 0));
+                        assert!(!record.is_fresh(times.fresh_until) && record.is_dead(times.dead_at));
+                        assert!(!record.is_dead(times.dead_at - 1));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn only_what_can_be_stale_keeps_a_time_of_retry() {
+    for (dead_at, kept) in [(100, 0), (200, 70)] {
+        let times = Times { written: 0, fresh_until: 100, dead_at };
+        let record = Counted::new(Kind::Raw, Body::Copied(b"v"), Label { times, ..label("k") });
+        record.record().set_retry_at(70);
+        assert_eq!(record.record().retry_at(), kept);
+    }
+}
+
+#[test]
+fn a_fault_is_kept_and_carried_on() {
+    let invalid = Counted::new(Kind::Invalid, Body::Fault(Error::codec("a reason")), Label::default());
+    let entry = Counted::relabelled(invalid.record(), label("k"));
+    assert!(entry.record().fault().unwrap().to_string().contains("a reason"));
+    assert_eq!((entry.record().body(), entry.record().given()), (&[][..], None));
+}
+
+/// Counts how often it was dropped.
+struct Dropped(Arc<AtomicUsize>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_record_and_its_memo_go_with_the_last_count_whoever_has_it() {
+    let drops = Arc::new(AtomicUsize::new(0));
+    let record = Counted::new(Kind::Raw, Body::Given(vec![1; 10_000].into()), label("k"));
+    record.record().memo().set(Memo::new(Arc::new(Dropped(drops.clone())))).map_err(drop).unwrap();
+    let again = Counted::relabelled(record.record(), label("other"));
+    assert_eq!(again.record().weight(), 20_000 + 5 + 96, "the memo is carried on, and charged");
+    drop(again);
+    let start = Barrier::new(8);
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            let mine = record.clone();
+            scope.spawn(|| {
+                start.wait();
+                (0..1000).for_each(|_| drop(mine.clone()));
+                drop(mine);
+            });
+        }
+        assert_eq!(drops.load(Ordering::Relaxed), 0);
+        drop(record);
+    });
+    assert_eq!(drops.load(Ordering::Relaxed), 1);
+}
+
+static WAITING: Waiting = Waiting::new();
+
+#[test]
+fn a_slot_is_filled_once_and_failures_leave_it_empty() {
+    let slot = Slot::<String>::new();
+    assert_eq!(slot.get_or_make(&WAITING, || Err("no")), Err("no"));
+    let panics = || slot.get_or_make(&WAITING, || -> Result<_, Infallible> { panic!("on purpose") }).map(drop);
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics)).is_err());
+    assert_eq!(slot.get(), None);
+    let (made, start) = (AtomicUsize::new(0), Barrier::new(4));
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                start.wait();
+                let got = slot.get_or_make(&WAITING, || -> Result<_, Infallible> {
+                    made.fetch_add(1, Ordering::Relaxed);
+                    thread::yield_now();
+                    Ok("once".to_owned())
+                });
+                assert_eq!(got.unwrap(), "once");
+            });
+        }
+    });
+    assert_eq!(made.load(Ordering::Relaxed), 1);
+    assert_eq!(slot.set("late".to_owned()), Err("late".to_owned()));
+}
+
+#[test]
+fn a_memo_is_of_one_type() {
+    let memo = Memo::new(Arc::new("text".to_owned()));
+    assert_eq!(memo.recall::<String>().unwrap().as_str(), "text");
+    assert!(memo.recall::<Vec<u8>>().is_none());
+}
