@@ -11,13 +11,13 @@ mod signal;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::marker::PhantomData;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
+use crate::epoch;
 use signal::Signal;
 
 /// Why a thread may not wait.
@@ -39,7 +39,6 @@ struct Thread {
     /// Parkers at rest, one for each depth of nesting that the thread ever reached.
     idle: RefCell<Vec<Rc<Parker>>>,
     io: Cell<bool>,
-    pins: Cell<u32>,
 }
 
 thread_local! {
@@ -57,14 +56,13 @@ impl Thread {
             sessions: Cell::new(0),
             idle: RefCell::new(Vec::new()),
             io: Cell::new(false),
-            pins: Cell::new(0),
         }
     }
 
     fn refusal(&self) -> Option<WouldWait> {
         if self.io.get() {
             Some(WouldWait::IoThread)
-        } else if self.pins.get() > 0 {
+        } else if epoch::pinned_here() {
             Some(WouldWait::Pinned)
         } else {
             None
@@ -115,23 +113,6 @@ pub(crate) fn is_blocking() -> bool {
 /// Declares that this thread drives the engine's I/O, for the rest of its life.
 pub(crate) fn mark_io_thread() {
     THREAD.with(|thread| thread.io.set(true));
-}
-
-/// Declares that this thread is pinned until the scope ends. Scopes may be nested.
-pub(crate) fn enter_pinned() -> PinnedScope {
-    // A thread whose locals are gone waits for nothing any more.
-    let _ = THREAD.try_with(|thread| thread.pins.set(thread.pins.get() + 1));
-    PinnedScope(PhantomData)
-}
-
-/// See [`enter_pinned`].
-#[must_use]
-pub(crate) struct PinnedScope(PhantomData<*const ()>);
-
-impl Drop for PinnedScope {
-    fn drop(&mut self) {
-        let _ = THREAD.try_with(|thread| thread.pins.set(thread.pins.get() - 1));
-    }
 }
 
 /// Runs `future` on this thread until it ends.

@@ -8,7 +8,6 @@ use super::CacheManager;
 use crate::error::Result;
 use crate::manager::{Found, Lookup};
 use crate::options::EntryOptions;
-use crate::park;
 use crate::value::{Value, ValueRef};
 
 /// Reads.
@@ -124,12 +123,7 @@ impl CacheManager {
     /// # Ok::<(), tercel::Error>(())
     /// ```
     pub fn with_cached<R>(&self, key: &str, call: impl FnOnce(&ValueRef<'_>) -> R) -> Option<R> {
-        self.0.with_key(key, |key| {
-            self.0.core.borrow(key, |value| {
-                let _pinned = park::enter_pinned();
-                call(&value)
-            })
-        })
+        self.0.with_key(key, |key| self.0.core.borrow(key, |value| call(&value)))
     }
 
     /// What the cache knows of `key`: the value with its tier and age, stale ones too; that the source has none; or why

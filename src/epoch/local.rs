@@ -44,15 +44,21 @@ pub(crate) fn domain() -> &'static Domain<Process> {
 /// After the thread's own destructors have run each pin does, and gives it back.
 #[inline]
 pub(crate) fn pin<R>(read: impl FnOnce(&Pinned<'_>) -> R) -> R {
-    let (slot, _visit) = match SLOT.get() {
-        Some(slot) => (slot, None),
-        None => arrive(),
-    };
+    match SLOT.get() {
+        Some(slot) => DOMAIN.enter(slot, read),
+        None => pin_first(read),
+    }
+}
+
+/// As [`pin`], in a thread that has no slot. Apart from it, so that a pin has nothing to tidy up but itself.
+#[cold]
+#[inline(never)]
+fn pin_first<R>(read: impl FnOnce(&Pinned<'_>) -> R) -> R {
+    let (slot, _visit) = arrive();
     DOMAIN.enter(slot, read)
 }
 
 /// Whether the current thread is pinned.
-#[cfg(test)]
 #[inline]
 pub(crate) fn pinned_here() -> bool {
     SLOT.get().is_some_and(Slot::is_pinned)
@@ -61,7 +67,6 @@ pub(crate) fn pinned_here() -> bool {
 /// Claims a slot: until the thread ends, or for one pin if its destructors have run.
 ///
 /// The departure is made only then: to drop it is to give the slot back.
-#[cold]
 fn arrive() -> (&'static Slot, Option<Departure>) {
     let slot = DOMAIN.claim();
     SLOT.set(Some(slot));

@@ -99,6 +99,4 @@ mod tests;
 pub(crate) use domain::Safe;
 pub(crate) use domain::{Pinned, Tag};
 pub(crate) use limbo::Limbo;
-#[cfg(test)]
-pub(crate) use local::pinned_here;
-pub(crate) use local::{domain, pin};
+pub(crate) use local::{domain, pin, pinned_here};

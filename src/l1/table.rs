@@ -50,6 +50,21 @@ impl<E> Bucket<E> {
     }
 }
 
+impl<E> Bucket<E> {
+    /// The entry of this hash that `is` the one looked for, as a reader finds it here; else the tags that it saw.
+    #[inline]
+    fn find(&self, hash: u64, is: impl Fn(*const E) -> bool) -> Result<*const E, Tags> {
+        let tags = self.word.read();
+        for slot in tags.matching(Tags::of(hash)) {
+            let entry = self.slots[slot].read();
+            if !entry.is_null() && is(entry) {
+                return Ok(entry);
+            }
+        }
+        Err(tags)
+    }
+}
+
 /// The tags and the overflow count of a bucket.
 struct Word(AtomicU64);
 
@@ -190,23 +205,26 @@ impl<E> Table<E> {
     /// The pointer may be followed for as long as the reader stays pinned (T4).
     #[inline]
     pub(crate) fn find(&self, hash: u64, is: impl Fn(*const E) -> bool) -> *const E {
-        let tag = Tags::of(hash);
-        let (mut bucket, mut probed) = (self.home(hash), 0);
-        loop {
-            let here = &self.buckets[bucket];
-            let tags = here.word.read();
-            for slot in tags.matching(tag) {
-                let entry = here.slots[slot].read();
-                if !entry.is_null() && is(entry) {
-                    return entry;
-                }
-            }
-            probed += 1;
-            if tags.overflow() == 0 || probed == self.buckets.len() {
-                return ptr::null();
-            }
-            bucket = self.next(bucket);
+        match self.buckets[self.home(hash)].find(hash, &is) {
+            Ok(entry) => entry,
+            Err(tags) if tags.overflow() == 0 => ptr::null(),
+            Err(_) => self.find_past_home(hash, is),
         }
+    }
+
+    /// The rest of [`find`](Table::find). Apart from it, so that what most readers do needs no room for this.
+    #[inline(never)]
+    fn find_past_home(&self, hash: u64, is: impl Fn(*const E) -> bool) -> *const E {
+        let mut bucket = self.home(hash);
+        for _ in 1..self.buckets.len() {
+            bucket = self.next(bucket);
+            match self.buckets[bucket].find(hash, &is) {
+                Ok(entry) => return entry,
+                Err(tags) if tags.overflow() == 0 => break,
+                Err(_) => {}
+            }
+        }
+        ptr::null()
     }
 
     /// Where the writer finds the entry that `is` the one looked for.

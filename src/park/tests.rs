@@ -54,17 +54,16 @@ fn a_nested_wait_leaves_the_outer_wakeup_alone() {
 fn a_pinned_thread_is_refused_and_the_future_dropped() {
     let alive = Arc::new(());
     let held = alive.clone();
-    let scope = enter_pinned();
-    let inner = enter_pinned();
-    drop(inner);
     let waits = poll_fn(move |_| {
         let _ = &held;
         Poll::<()>::Pending
     });
-    assert_eq!(block_on(waits), Err(WouldWait::Pinned));
-    assert_eq!(Arc::strong_count(&alive), 1);
-    assert_eq!(block_on(ready(3)), Ok(3));
-    drop(scope);
+    epoch::pin(|_| {
+        epoch::pin(|_| {});
+        assert_eq!(block_on(waits), Err(WouldWait::Pinned));
+        assert_eq!(Arc::strong_count(&alive), 1);
+        assert_eq!(block_on(ready(3)), Ok(3));
+    });
     let (out, wakers) = mpsc::channel::<Waker>();
     let helper = thread::spawn(move || wakers.recv().unwrap().wake());
     assert_eq!(block_on(pending_once(out)), Ok(7));

@@ -221,7 +221,7 @@ impl<'a> Record<'a> {
     /// Whether this is the entry of `key`.
     #[inline]
     pub(crate) fn is_of(self, key: &str) -> bool {
-        self.key_bytes() == key.as_bytes()
+        same(self.key_bytes(), key.as_bytes())
     }
 
     pub(crate) fn is(self, other: Record<'_>) -> bool {
@@ -384,6 +384,21 @@ impl<'a> Record<'a> {
     pub(crate) fn count(self) -> Counted {
         self.header().refs.up();
         Counted(self.at)
+    }
+}
+
+/// Whether two keys are the same, without a call for those of usual length.
+#[inline]
+fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    match (a.first_chunk::<8>(), a.last_chunk::<8>(), b.first_chunk::<8>(), b.last_chunk::<8>()) {
+        // The two halves overlap, or touch.
+        (Some(a_first), Some(a_last), Some(b_first), Some(b_last)) if a.len() <= 16 => {
+            a_first == b_first && a_last == b_last
+        }
+        _ => a == b,
     }
 }
 
