@@ -28,7 +28,6 @@ pub trait Rival {
 pub fn rivals(capacity: usize) -> Vec<Box<dyn Rival>> {
     vec![
         Box::new(BareL1(Engine::new(capacity))),
-        Box::new(BorrowedL1(Engine::new(capacity))),
         Box::new(AsyncGet(Engine::new(capacity), executor())),
         Box::new(ForeignExecutorGet(Engine::new(capacity))),
         Box::new(BlockingGet(Engine::new(capacity))),
@@ -55,8 +54,6 @@ pub fn writers(capacity: usize) -> Vec<Box<dyn Rival>> {
 
 /// The names that targets speak of.
 pub const BARE: &str = "L1Cache::find";
-/// See [`BARE`].
-pub const BORROWED: &str = "L1Cache::with_cached";
 /// See [`BARE`].
 pub const ASYNC: &str = "tercel get().await";
 /// See [`BARE`].
@@ -117,23 +114,6 @@ impl Rival for BareL1 {
 
     fn read(&self, keys: &[String], picks: &[u32]) -> usize {
         reads(keys, picks, |key| length(self.0.l1.find(key)))
-    }
-
-    fn write(&self, keys: &[String], picks: &[u32], value: &Bytes) {
-        self.0.write(keys, picks, value);
-    }
-}
-
-struct BorrowedL1(Engine);
-
-impl Rival for BorrowedL1 {
-    fn name(&self) -> &'static str {
-        BORROWED
-    }
-
-    fn read(&self, keys: &[String], picks: &[u32]) -> usize {
-        let get = |key: &str| self.0.l1.with_cached(key, |value| value.as_bytes().map_or(0, <[u8]>::len));
-        reads(keys, picks, |key| get(key).unwrap_or(0))
     }
 
     fn write(&self, keys: &[String], picks: &[u32], value: &Bytes) {
