@@ -12,12 +12,16 @@ SCENARIO
     instructions   instructions per hit, counted by valgrind
     stampede       10,000 tasks and 200 threads on one cold key
     l2             hits in Redis from a foreign thread, against a bare multiplexed GET
+    hits           hit ratios on traces: the real L1 against OPT, LRU and the rivals
     all            all of these
 
 OPTIONS
     --json           one JSON object on standard output (for `all`, an array), instead of tables
     --record FILE    the JSON into a file too
     --rounds N       interleaved rounds; each scenario has its own default
+    --trace PATH     hits: a file of little-endian 64-bit numbers, one a request, plain or compressed by zstd; or a directory
+                     of such files, named *.zst and *.u64. Without it traces are generated
+    --threads N      hits: replays at a time; as many as there are cores by default
     --help           this text
 
 The exit status is 1 if a target is missed, 2 if the arguments are wrong. A scenario whose tool is missing is skipped and
@@ -30,23 +34,26 @@ pub(crate) enum Scenario {
     Instructions,
     Stampede,
     L2,
+    Hits,
     /// So many hits of one rival and nothing else: what `instructions` runs under valgrind.
     Spin(String, usize),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Arguments {
     pub(crate) scenarios: Vec<Scenario>,
     pub(crate) all: bool,
     pub(crate) json: bool,
     pub(crate) record: Option<PathBuf>,
     pub(crate) rounds: Option<usize>,
+    pub(crate) trace: Option<PathBuf>,
+    pub(crate) threads: Option<usize>,
 }
 
 impl Arguments {
     /// `None`: help was asked for.
     pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
-        let mut parsed = Self { scenarios: Vec::new(), all: false, json: false, record: None, rounds: None };
+        let mut parsed = Self::default();
         while let Some(word) = words.next() {
             let mut next = |what: &str| words.next().ok_or_else(|| format!("{word} needs {what}"));
             match word.as_str() {
@@ -54,14 +61,22 @@ impl Arguments {
                 "--json" => parsed.json = true,
                 "--record" => parsed.record = Some(next("a file")?.into()),
                 "--rounds" => parsed.rounds = Some(count(&word, &next("a number")?)?),
+                "--trace" => parsed.trace = Some(next("a path")?.into()),
+                "--threads" => parsed.threads = Some(count(&word, &next("a number")?)?),
+                "hits" => parsed.scenarios.push(Scenario::Hits),
                 "handles" => parsed.scenarios.push(Scenario::Handles),
                 "instructions" => parsed.scenarios.push(Scenario::Instructions),
                 "stampede" => parsed.scenarios.push(Scenario::Stampede),
                 "l2" => parsed.scenarios.push(Scenario::L2),
                 "all" => {
                     parsed.all = true;
-                    parsed.scenarios =
-                        vec![Scenario::Handles, Scenario::Instructions, Scenario::Stampede, Scenario::L2];
+                    parsed.scenarios = vec![
+                        Scenario::Handles,
+                        Scenario::Instructions,
+                        Scenario::Stampede,
+                        Scenario::L2,
+                        Scenario::Hits,
+                    ];
                 }
                 "spin" => {
                     let name = next("a rival")?;

@@ -3,6 +3,7 @@
 mod allocations;
 mod arguments;
 mod handles;
+mod hits;
 mod instructions;
 mod l2;
 mod machine;
@@ -24,8 +25,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Err(problem) => {
-            eprintln!("perf: {problem}\nperf --help says more.");
-            return ExitCode::from(2);
+            return refuse(&format!("{problem}\nperf --help says more."));
         }
     };
     let mut reports = Vec::new();
@@ -35,6 +35,10 @@ fn main() -> ExitCode {
             Scenario::Handles => Ok(handles::measure(arguments.rounds)),
             Scenario::Instructions => instructions::measure(),
             Scenario::Stampede => Ok(stampede::measure(arguments.rounds)),
+            Scenario::Hits => match hits::traces(arguments.trace.as_deref()) {
+                Ok(traces) => Ok(hits::measure(&traces, arguments.threads)),
+                Err(problem) => return refuse(&problem),
+            },
             Scenario::L2 => l2::measure(arguments.rounds),
         };
         match report {
@@ -50,6 +54,12 @@ fn main() -> ExitCode {
     finish(&arguments, &reports)
 }
 
+/// What was asked for cannot be done.
+fn refuse(problem: &str) -> ExitCode {
+    eprintln!("perf: {problem}");
+    ExitCode::from(2)
+}
+
 fn finish(arguments: &Arguments, reports: &[Report]) -> ExitCode {
     let whole = match reports {
         [one] if !arguments.all => one.to_json(),
@@ -61,8 +71,7 @@ fn finish(arguments: &Arguments, reports: &[Report]) -> ExitCode {
     if let Some(file) = &arguments.record
         && let Err(error) = std::fs::write(file, format!("{whole:#}\n"))
     {
-        eprintln!("perf: {}: {error}", file.display());
-        return ExitCode::from(2);
+        return refuse(&format!("{}: {error}", file.display()));
     }
     if reports.iter().all(Report::is_met) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

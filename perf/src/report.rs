@@ -98,7 +98,8 @@ impl fmt::Display for Report {
         for row in &self.rows {
             write!(f, "  {:wide$}", row.name)?;
             for (name, figure) in &row.figures {
-                write!(f, "  {figure:>width$.2}", width = name.len().max(12))?;
+                let figure = if figure.is_nan() { "–".to_owned() } else { format!("{figure:.2}") };
+                write!(f, "  {figure:>width$}", width = name.len().max(12))?;
             }
             writeln!(f)?;
         }
