@@ -2,21 +2,24 @@
 
 use std::hint::black_box;
 
-use benches::{local, workload};
+use benches::local;
+use benches::workload::{self, Requests};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 const CAPACITY: usize = 16 * 1024;
+const KEYS: usize = 4 * CAPACITY;
 
 fn write(criterion: &mut Criterion) {
-    let (keys, value) = (workload::keys(4 * CAPACITY), workload::value(100));
-    let all: Vec<u32> = (0..keys.len() as u32).collect();
-    let cases = [("in turn", all), ("Zipf 0.99", workload::zipf(keys.len(), 0.99, 4 * CAPACITY))];
+    let value = workload::value(100);
+    let cases = [("in turn", (0..KEYS as u32).collect()), ("Zipf 0.99", workload::zipf(KEYS, 0.99, 4 * CAPACITY))];
     for (case, picks) in cases {
+        let requests = Requests::new(picks);
+        let keys = requests.keys();
         let mut group = criterion.benchmark_group(format!("write, evicting, {case}"));
-        group.throughput(Throughput::Elements(picks.len() as u64)).sample_size(20);
+        group.throughput(Throughput::Elements(keys.len() as u64)).sample_size(20);
         for rival in local::writers(CAPACITY) {
             group.bench_function(rival.name(), |bencher| {
-                bencher.iter(|| rival.write(&keys, black_box(&picks), &value));
+                bencher.iter(|| rival.write(black_box(&keys), &value));
             });
         }
         group.finish();

@@ -8,6 +8,7 @@ perf: measurements of tercel against its rivals, each a ratio inside one interle
     cargo run --release -p perf -- SCENARIO [OPTIONS]
 
 SCENARIO
+    l1             hits, mixes, insertions and growth of L1 against the rivals, on one thread and on two at once
     handles        hits in L1 through the handles, against the bare L1 and the rivals; allocations per hit
     instructions   instructions per hit, counted by valgrind
     stampede       10,000 tasks and 200 threads on one cold key
@@ -34,6 +35,7 @@ pub(crate) enum Scenario {
     Instructions,
     Stampede,
     L2,
+    L1,
     Hits,
     /// So many hits of one rival and nothing else: what `instructions` runs under valgrind.
     Spin(String, usize),
@@ -63,6 +65,7 @@ impl Arguments {
                 "--rounds" => parsed.rounds = Some(count(&word, &next("a number")?)?),
                 "--trace" => parsed.trace = Some(next("a path")?.into()),
                 "--threads" => parsed.threads = Some(count(&word, &next("a number")?)?),
+                "l1" => parsed.scenarios.push(Scenario::L1),
                 "hits" => parsed.scenarios.push(Scenario::Hits),
                 "handles" => parsed.scenarios.push(Scenario::Handles),
                 "instructions" => parsed.scenarios.push(Scenario::Instructions),

@@ -5,11 +5,13 @@ mod arguments;
 mod handles;
 mod hits;
 mod instructions;
+mod l1;
 mod l2;
 mod machine;
 mod report;
 mod rounds;
 mod stampede;
+mod windows;
 
 use std::process::ExitCode;
 
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
     for scenario in &arguments.scenarios {
         let report = match scenario {
             Scenario::Spin(name, hits) => return handles::spin(name, *hits),
+            Scenario::L1 => Ok(l1::measure(arguments.rounds)),
             Scenario::Handles => Ok(handles::measure(arguments.rounds)),
             Scenario::Instructions => instructions::measure(),
             Scenario::Stampede => Ok(stampede::measure(arguments.rounds)),

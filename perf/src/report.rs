@@ -26,6 +26,7 @@ pub(crate) struct Row {
 /// A figure that is to be reached.
 pub(crate) struct Target {
     pub(crate) name: String,
+    /// Not a number where nothing could be measured: that is a miss.
     pub(crate) value: f64,
     pub(crate) bound: Bound,
 }
@@ -90,12 +91,15 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: {}\n", self.scenario, self.about)?;
         let wide = self.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
-        if let Some(row) = self.rows.first() {
-            write!(f, "  {:wide$}", "")?;
-            row.figures.iter().try_for_each(|(name, _)| write!(f, "  {name:>12}"))?;
-            writeln!(f)?;
-        }
+        let mut columns = Vec::new();
         for row in &self.rows {
+            let own: Vec<_> = row.figures.iter().map(|(name, _)| *name).collect();
+            if own != columns {
+                write!(f, "  {:wide$}", "")?;
+                own.iter().try_for_each(|name| write!(f, "  {name:>12}"))?;
+                writeln!(f)?;
+                columns = own;
+            }
             write!(f, "  {:wide$}", row.name)?;
             for (name, figure) in &row.figures {
                 let figure = if figure.is_nan() { "–".to_owned() } else { format!("{figure:.2}") };
@@ -110,7 +114,8 @@ impl fmt::Display for Report {
                 Bound::AtMost(bound) => ("at most", bound),
             };
             let verdict = if target.is_met() { "ok" } else { "MISSED" };
-            writeln!(f, "  {verdict:6}  {}: {:.2}, {word} {bound}", target.name, target.value)?;
+            let value = if target.value.is_nan() { "not measured".to_owned() } else { format!("{:.2}", target.value) };
+            writeln!(f, "  {verdict:6}  {}: {value}, {word} {bound}", target.name)?;
         }
         Ok(())
     }
