@@ -11,7 +11,7 @@ const PICKS: usize = 4096;
 
 fn l1_hit(criterion: &mut Criterion) {
     let (all, value) = (Requests::new(0..KEYS as u32), workload::value(100));
-    let rivals = local::rivals(KEYS + KEYS / 4);
+    let rivals = local::rivals(&local::READERS, KEYS + KEYS / 4);
     for rival in &rivals {
         rival.write(&all.keys(), &value);
         rival.settle();

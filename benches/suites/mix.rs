@@ -15,7 +15,7 @@ fn mix(criterion: &mut Criterion) {
     let keys = requests.keys();
     let mut group = criterion.benchmark_group("mix, nine reads and an evicting write, Zipf 0.99 of 1,000,000 keys");
     group.throughput(Throughput::Elements(keys.len() as u64)).sample_size(20);
-    for rival in local::writers(CAPACITY) {
+    for rival in local::rivals(&local::WRITERS, CAPACITY) {
         rival.write(&keys, &value);
         rival.settle();
         group.bench_function(rival.name(), |bencher| bencher.iter(|| rival.mix(black_box(&keys), &value)));

@@ -17,7 +17,7 @@ fn write(criterion: &mut Criterion) {
         let keys = requests.keys();
         let mut group = criterion.benchmark_group(format!("write, evicting, {case}"));
         group.throughput(Throughput::Elements(keys.len() as u64)).sample_size(20);
-        for rival in local::writers(CAPACITY) {
+        for rival in local::rivals(&local::WRITERS, CAPACITY) {
             group.bench_function(rival.name(), |bencher| {
                 bencher.iter(|| rival.write(black_box(&keys), &value));
             });

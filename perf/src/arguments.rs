@@ -13,6 +13,8 @@ SCENARIO
     instructions   instructions per hit, counted by valgrind
     stampede       10,000 tasks and 200 threads on one cold key
     l2             hits in Redis from a foreign thread, against a bare multiplexed GET
+    latency        single reads and evicting writes on two threads: p50 to p99.99 and the worst
+    memory         resident bytes per entry, each contender in a process of its own
     hits           hit ratios on traces: the real L1 against OPT, LRU and the rivals
     all            all of these
 
@@ -22,6 +24,7 @@ OPTIONS
     --rounds N       interleaved rounds; each scenario has its own default
     --trace PATH     hits: a file of little-endian 64-bit numbers, one a request, plain or compressed by zstd; or a directory
                      of such files, named *.zst and *.u64. Without it traces are generated
+    --against FILE   instructions: a record of them; ours alone are counted, and none may need 3 % more than there
     --threads N      hits: replays at a time; as many as there are cores by default
     --help           this text
 
@@ -37,8 +40,20 @@ pub(crate) enum Scenario {
     L2,
     L1,
     Hits,
+    Latency,
+    Memory,
     /// So many hits of one rival and nothing else: what `instructions` runs under valgrind.
     Spin(String, usize),
+    /// One rival with so many entries and nothing else: what `memory` runs.
+    Hold(String, usize),
+}
+
+impl Scenario {
+    /// Those that `all` runs.
+    fn all() -> Vec<Self> {
+        use Scenario::{Handles, Hits, Instructions, L1, L2, Latency, Memory, Stampede};
+        vec![L1, Latency, Memory, Hits, Handles, Instructions, Stampede, L2]
+    }
 }
 
 #[derive(Debug, Default)]
@@ -49,6 +64,7 @@ pub(crate) struct Arguments {
     pub(crate) record: Option<PathBuf>,
     pub(crate) rounds: Option<usize>,
     pub(crate) trace: Option<PathBuf>,
+    pub(crate) against: Option<PathBuf>,
     pub(crate) threads: Option<usize>,
 }
 
@@ -64,8 +80,11 @@ impl Arguments {
                 "--record" => parsed.record = Some(next("a file")?.into()),
                 "--rounds" => parsed.rounds = Some(count(&word, &next("a number")?)?),
                 "--trace" => parsed.trace = Some(next("a path")?.into()),
+                "--against" => parsed.against = Some(next("a file")?.into()),
                 "--threads" => parsed.threads = Some(count(&word, &next("a number")?)?),
                 "l1" => parsed.scenarios.push(Scenario::L1),
+                "latency" => parsed.scenarios.push(Scenario::Latency),
+                "memory" => parsed.scenarios.push(Scenario::Memory),
                 "hits" => parsed.scenarios.push(Scenario::Hits),
                 "handles" => parsed.scenarios.push(Scenario::Handles),
                 "instructions" => parsed.scenarios.push(Scenario::Instructions),
@@ -73,17 +92,12 @@ impl Arguments {
                 "l2" => parsed.scenarios.push(Scenario::L2),
                 "all" => {
                     parsed.all = true;
-                    parsed.scenarios = vec![
-                        Scenario::Handles,
-                        Scenario::Instructions,
-                        Scenario::Stampede,
-                        Scenario::L2,
-                        Scenario::Hits,
-                    ];
+                    parsed.scenarios = Scenario::all();
                 }
-                "spin" => {
-                    let name = next("a rival")?;
-                    parsed.scenarios = vec![Scenario::Spin(name, count("spin", &next("a number")?)?)];
+                "spin" | "hold" => {
+                    let (name, count) = (next("a rival")?, count(&word, &next("a number")?)?);
+                    let scenario = if word == "spin" { Scenario::Spin } else { Scenario::Hold };
+                    parsed.scenarios = vec![scenario(name, count)];
                 }
                 unknown => return Err(format!("`{unknown}` is neither a scenario nor an option")),
             }

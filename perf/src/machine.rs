@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 
 const LOCK: &str = include_str!("../../Cargo.lock");
 
+/// The compiler that built this program.
+pub(crate) const RUSTC: &str = env!("PERF_RUSTC");
+
 /// What figures depend on.
 pub(crate) fn machine() -> Value {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
@@ -14,7 +17,7 @@ pub(crate) fn machine() -> Value {
         "cpu": cpu(),
         "cores": cores,
         "kernel": first_line("uname", &["-sr"]),
-        "rustc": env!("PERF_RUSTC"),
+        "rustc": RUSTC,
         "commit": commit(),
         "load": fs::read_to_string("/proc/loadavg").ok().and_then(|load| load.split(' ').next().map(str::to_owned)),
     })

@@ -7,15 +7,19 @@ mod hits;
 mod instructions;
 mod l1;
 mod l2;
+mod latency;
 mod machine;
+mod memory;
 mod report;
 mod rounds;
 mod stampede;
+mod switches;
 mod windows;
 
 use std::process::ExitCode;
 
 use arguments::{Arguments, Scenario};
+use instructions::Recorded;
 use report::Report;
 use serde_json::Value;
 
@@ -33,10 +37,16 @@ fn main() -> ExitCode {
     let mut reports = Vec::new();
     for scenario in &arguments.scenarios {
         let report = match scenario {
-            Scenario::Spin(name, hits) => return handles::spin(name, *hits),
+            Scenario::Spin(name, hits) => return instructions::spin(name, *hits),
             Scenario::L1 => Ok(l1::measure(arguments.rounds)),
+            Scenario::Hold(name, entries) => return memory::hold(name, *entries),
+            Scenario::Memory => memory::measure(),
+            Scenario::Latency => Ok(latency::measure(arguments.rounds)),
             Scenario::Handles => Ok(handles::measure(arguments.rounds)),
-            Scenario::Instructions => instructions::measure(),
+            Scenario::Instructions => match arguments.against.as_deref().map(Recorded::read).transpose() {
+                Ok(recorded) => instructions::measure(recorded.as_ref()),
+                Err(problem) => return refuse(&problem),
+            },
             Scenario::Stampede => Ok(stampede::measure(arguments.rounds)),
             Scenario::Hits => match hits::traces(arguments.trace.as_deref()) {
                 Ok(traces) => Ok(hits::measure(&traces, arguments.threads)),

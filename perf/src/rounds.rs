@@ -17,6 +17,10 @@ impl Samples {
 
 pub(crate) fn quantile(mut values: Vec<f64>, share: f64) -> f64 {
     values.sort_by(f64::total_cmp);
+    quantile_of_sorted(&values, share)
+}
+
+pub(crate) fn quantile_of_sorted(values: &[f64], share: f64) -> f64 {
     let at = ((values.len() - 1) as f64 * share).round() as usize;
     values[at]
 }

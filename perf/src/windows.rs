@@ -1,4 +1,4 @@
-//! Two threads truly at once: short windows behind a spin barrier, kept only where both threads' spans overlap.
+//! Two threads truly at once: short windows behind a spin barrier, kept only where both threads were there.
 //!
 //! A plain loop on two threads of a shared machine is time-sliced: one runs while the other waits for a processor, and nothing
 //! is ever contended.
@@ -17,11 +17,38 @@ const BATCH: usize = 50;
 /// Where so many times the wanted windows were tried, the machine has no two processors to give.
 const PATIENCE: usize = 20;
 
-/// A window that was kept.
-pub(crate) struct Window<T> {
+/// A window that was kept: what each thread did.
+pub(crate) struct Window<T>(pub(crate) [Span<T>; 2]);
+
+/// What a thread did in a window.
+pub(crate) struct Span<T> {
+    which: usize,
+    start: Instant,
+    end: Instant,
+    pub(crate) result: T,
+}
+
+impl<T> Window<T> {
     /// The longer of both spans.
-    pub(crate) span: Duration,
-    pub(crate) results: [T; 2],
+    fn longer(&self) -> Duration {
+        let [mine, theirs] = &self.0;
+        (mine.end - mine.start).max(theirs.end - theirs.start)
+    }
+
+    /// Whether both threads ran for nine tenths of the longer span: for windows of so many operations.
+    pub(crate) fn overlaps(&self) -> bool {
+        let [mine, theirs] = &self.0;
+        let shared = mine.end.min(theirs.end).saturating_duration_since(mine.start.max(theirs.start));
+        shared.as_secs_f64() >= OVERLAP * self.longer().as_secs_f64()
+    }
+
+    /// Whether both threads began within a tenth of the longer span: for windows that last so long. The end says nothing
+    /// there, and a window is not to be dropped for a slow operation at its end.
+    pub(crate) fn began_together(&self) -> bool {
+        let [mine, theirs] = &self.0;
+        let gap = mine.start.max(theirs.start) - mine.start.min(theirs.start);
+        gap.as_secs_f64() <= (1.0 - OVERLAP) * self.longer().as_secs_f64()
+    }
 }
 
 /// The windows of all contenders.
@@ -33,30 +60,29 @@ pub(crate) struct Windows<T> {
 }
 
 /// Runs `go(contender, thread, round)` on two threads at once, every contender in every round, until each contender has
-/// `wanted` windows that overlap, or `PATIENCE` is at its end. `go` must not panic: the other thread
+/// `wanted` windows that are to be kept, or `PATIENCE` is at its end. `go` must not panic: the other thread
 /// would wait for ever.
 pub(crate) fn at_once<T: Send>(
     wanted: usize,
     contenders: usize,
+    keep: fn(&Window<T>) -> bool,
     go: impl Fn(usize, usize, usize) -> T + Sync,
 ) -> Windows<T> {
     let mut windows = Windows { kept: (0..contenders).map(|_| Vec::new()).collect(), tried: 0 };
     while windows.tried < PATIENCE * wanted && windows.kept.iter().any(|kept| kept.len() < wanted) {
         // Threads of their own each time: where the two share a processor, the next two may not.
-        windows.batch(contenders, &go);
+        windows.batch(contenders, keep, &go);
     }
     windows
 }
 
-struct Span<T> {
-    which: usize,
-    start: Instant,
-    end: Instant,
-    result: T,
-}
-
 impl<T: Send> Windows<T> {
-    fn batch(&mut self, contenders: usize, go: &(impl Fn(usize, usize, usize) -> T + Sync)) {
+    fn batch(
+        &mut self,
+        contenders: usize,
+        keep: fn(&Window<T>) -> bool,
+        go: &(impl Fn(usize, usize, usize) -> T + Sync),
+    ) {
         let arrived = AtomicUsize::new(0);
         let first = self.tried;
         let run = |thread: usize| {
@@ -79,11 +105,8 @@ impl<T: Send> Windows<T> {
         });
         self.tried += BATCH;
         for (mine, theirs) in mine.into_iter().zip(theirs).skip(contenders) {
-            let span = (mine.end - mine.start).max(theirs.end - theirs.start);
-            let shared = mine.end.min(theirs.end).saturating_duration_since(mine.start.max(theirs.start));
-            if shared.as_secs_f64() >= OVERLAP * span.as_secs_f64() {
-                self.kept[mine.which].push(Window { span, results: [mine.result, theirs.result] });
-            }
+            let which = mine.which;
+            self.kept[which].extend(Some(Window([mine, theirs])).filter(keep));
         }
     }
 }
@@ -108,5 +131,5 @@ pub(crate) fn nanoseconds<T>(windows: &[Window<T>], operations: usize, share: f6
     if windows.len() < FEWEST {
         return f64::NAN;
     }
-    quantile(windows.iter().map(|window| window.span.as_nanos() as f64 / operations as f64).collect(), share)
+    quantile(windows.iter().map(|window| window.longer().as_nanos() as f64 / operations as f64).collect(), share)
 }

@@ -8,26 +8,7 @@ use bytes::Bytes;
 use tercel::{CacheBackend, CacheTier, L1Cache, Value, blocking};
 use tokio::runtime::Runtime;
 
-use super::{ASYNC, BARE, BLOCKING, BORROWED, Rival, SHARED, TTL, executor, mix_async, reads, reads_async, seen};
-
-pub(super) fn views(capacity: usize) -> Vec<Box<dyn Rival>> {
-    vec![
-        Box::new(Borrowed(Engine::new(capacity))),
-        Box::new(Bare(Engine::new(capacity))),
-        Box::new(AsyncGet(Engine::new(capacity), executor())),
-        Box::new(ForeignExecutorGet(Engine::new(capacity))),
-        Box::new(BlockingGet(Engine::new(capacity))),
-        Box::new(GetShared(Engine::new(capacity))),
-    ]
-}
-
-pub(super) fn writers(capacity: usize) -> Vec<Box<dyn Rival>> {
-    vec![
-        Box::new(Borrowed(Engine::new(capacity))),
-        Box::new(Bare(Engine::new(capacity))),
-        Box::new(BlockingGet(Engine::new(capacity))),
-    ]
-}
+use super::{ASYNC, BARE, BLOCKING, BORROWED, FOREIGN, Rival, SHARED, TTL, mix_async, reads, reads_async, seen};
 
 /// The manager drives the clock of the L1, as it does in use.
 pub(super) struct Engine {
@@ -66,7 +47,7 @@ fn owned(value: Option<Value>) -> usize {
 }
 
 /// Read by reference, written directly.
-struct Borrowed(Engine);
+pub(super) struct Borrowed(pub(super) Engine);
 
 impl Rival for Borrowed {
     fn name(&self) -> &'static str {
@@ -100,7 +81,7 @@ impl Rival for Bare {
     }
 }
 
-struct AsyncGet(Engine, Runtime);
+pub(super) struct AsyncGet(pub(super) Engine, pub(super) Runtime);
 
 impl Rival for AsyncGet {
     fn name(&self) -> &'static str {
@@ -130,11 +111,11 @@ impl Rival for AsyncGet {
     }
 }
 
-struct ForeignExecutorGet(Engine);
+pub(super) struct ForeignExecutorGet(pub(super) Engine);
 
 impl Rival for ForeignExecutorGet {
     fn name(&self) -> &'static str {
-        "tercel get().await (futures executor)"
+        FOREIGN
     }
 
     fn read(&self, keys: &[&str]) -> usize {
@@ -147,7 +128,7 @@ impl Rival for ForeignExecutorGet {
     }
 }
 
-struct BlockingGet(Engine);
+pub(super) struct BlockingGet(pub(super) Engine);
 
 impl Rival for BlockingGet {
     fn name(&self) -> &'static str {
@@ -163,7 +144,7 @@ impl Rival for BlockingGet {
     }
 }
 
-struct GetShared(Engine);
+pub(super) struct GetShared(pub(super) Engine);
 
 impl Rival for GetShared {
     fn name(&self) -> &'static str {

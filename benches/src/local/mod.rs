@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::runtime::Runtime;
 
-pub use rivals::{Moka, Papaya, QuickCache};
+use engine::Engine;
+use predecessor::Predecessor;
 
 /// A time to live that outlasts every measurement.
 pub const TTL: Duration = Duration::from_secs(3600);
@@ -41,38 +42,54 @@ pub trait Rival: Send + Sync {
     fn settle(&self) {}
 }
 
-/// The bare L1, what goes through `tercel`'s handles, [`peers`] and papaya. Each has room for `capacity` entries and an engine of its
-/// own: none finds the processor's caches warmed by another.
-pub fn rivals(capacity: usize) -> Vec<Box<dyn Rival>> {
-    let mut rivals = engine::views(capacity);
-    rivals.extend(peers(capacity));
-    rivals.push(Box::new(Papaya::new(capacity)));
-    rivals
+/// The rival of that name, with room for `capacity` entries.
+pub fn rival(name: &str, capacity: usize) -> Option<Box<dyn Rival>> {
+    Some(match name {
+        BORROWED => Box::new(engine::Borrowed(Engine::new(capacity))),
+        BARE => Box::new(engine::Bare(Engine::new(capacity))),
+        ASYNC => Box::new(engine::AsyncGet(Engine::new(capacity), executor())),
+        FOREIGN => Box::new(engine::ForeignExecutorGet(Engine::new(capacity))),
+        BLOCKING => Box::new(engine::BlockingGet(Engine::new(capacity))),
+        SHARED => Box::new(engine::GetShared(Engine::new(capacity))),
+        PREDECESSOR => Box::new(Predecessor::over_moka(capacity)),
+        PREDECESSOR_QUICK_CACHE => Box::new(Predecessor::over_quick_cache(capacity)),
+        MOKA => Box::new(rivals::Moka::new(capacity)),
+        QUICK_CACHE => Box::new(rivals::QuickCache::new(capacity)),
+        QUICK_CACHE_TTL => Box::new(rivals::QuickCacheTtl::new(capacity)),
+        FOYER => Box::new(rivals::Foyer::new(capacity)),
+        PAPAYA => Box::new(rivals::Papaya::new(capacity)),
+        _ => return None,
+    })
 }
 
-/// The bare L1, borrowed and owned, the blocking handle, and [`peers`]: those that write in a way of their own.
-pub fn writers(capacity: usize) -> Vec<Box<dyn Rival>> {
-    let mut writers = engine::writers(capacity);
-    writers.extend(peers(capacity));
-    writers
+/// The rivals of these names. Each has an engine of its own: none finds the processor's caches warmed by another.
+pub fn rivals(names: &[&str], capacity: usize) -> Vec<Box<dyn Rival>> {
+    names.iter().map(|name| rival(name, capacity).expect("a rival of that name")).collect()
 }
 
-/// Bounded caches of others.
-pub fn peers(capacity: usize) -> Vec<Box<dyn Rival>> {
-    vec![
-        Box::new(predecessor::Predecessor::over_moka(capacity)),
-        Box::new(predecessor::Predecessor::over_quick_cache(capacity)),
-        Box::new(Moka::new(capacity)),
-        Box::new(QuickCache::new(capacity)),
-        Box::new(rivals::QuickCacheTtl::new(capacity)),
-        Box::new(rivals::Foyer::new(capacity)),
-    ]
-}
+/// Every rival: the bare L1 first, then what goes through `tercel`'s handles.
+pub const READERS: [&str; 13] = [
+    BORROWED,
+    BARE,
+    ASYNC,
+    FOREIGN,
+    BLOCKING,
+    SHARED,
+    PREDECESSOR,
+    PREDECESSOR_QUICK_CACHE,
+    MOKA,
+    QUICK_CACHE,
+    QUICK_CACHE_TTL,
+    FOYER,
+    PAPAYA,
+];
 
-/// The bare L1, owned, with room for `capacity` entries.
-pub fn bare(capacity: usize) -> Box<dyn Rival> {
-    Box::new(engine::Bare(engine::Engine::new(capacity)))
-}
+/// The rivals of others.
+pub const PEERS: [&str; 7] = [PREDECESSOR, PREDECESSOR_QUICK_CACHE, MOKA, QUICK_CACHE, QUICK_CACHE_TTL, FOYER, PAPAYA];
+
+/// Those that are bounded and write in a way of their own.
+pub const WRITERS: [&str; 9] =
+    [BORROWED, BARE, BLOCKING, PREDECESSOR, PREDECESSOR_QUICK_CACHE, MOKA, QUICK_CACHE, QUICK_CACHE_TTL, FOYER];
 
 /// The name of the bare L1 whose values are borrowed.
 pub const BORROWED: &str = "tercel with_cached";
@@ -80,12 +97,16 @@ pub const BORROWED: &str = "tercel with_cached";
 pub const BARE: &str = "L1Cache::find";
 /// The name of the async handle.
 pub const ASYNC: &str = "tercel get().await";
+/// The name of the async handle on another executor than tokio's.
+pub const FOREIGN: &str = "tercel get().await (futures executor)";
 /// The name of the blocking handle.
 pub const BLOCKING: &str = "tercel blocking get";
 /// The name of the typed hit.
 pub const SHARED: &str = "tercel get_shared";
 /// The name of the predecessor as it comes.
 pub const PREDECESSOR: &str = "predecessor get (Moka)";
+/// The name of the predecessor over its other L1.
+pub const PREDECESSOR_QUICK_CACHE: &str = "predecessor get (QuickCache)";
 /// The name of moka.
 pub const MOKA: &str = "moka (sync, TTL)";
 /// The name of quick_cache as it comes.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use multi_tier_cache as predecessor;
 use tokio::runtime::Runtime;
 
-use super::{PREDECESSOR, Rival, TTL, executor, mix_async, reads_async, seen};
+use super::{PREDECESSOR, PREDECESSOR_QUICK_CACHE, Rival, TTL, executor, mix_async, reads_async, seen};
 
 pub(super) struct Predecessor {
     name: &'static str,
@@ -22,7 +22,7 @@ impl Predecessor {
 
     pub(super) fn over_quick_cache(capacity: usize) -> Self {
         let tier = predecessor::QuickCacheBackend::new(capacity as u64).expect("a tier");
-        Self::over("predecessor get (QuickCache)", Arc::new(tier))
+        Self::over(PREDECESSOR_QUICK_CACHE, Arc::new(tier))
     }
 
     fn over(name: &'static str, tier: Arc<dyn predecessor::L2CacheBackend>) -> Self {

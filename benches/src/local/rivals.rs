@@ -8,11 +8,10 @@ use foyer_memory::{CacheBuilder, S3FifoConfig};
 use super::{FOYER, MOKA, PAPAYA, QUICK_CACHE, QUICK_CACHE_TTL, Rival, TTL, reads, seen};
 
 /// moka's synchronous cache.
-pub struct Moka(moka::sync::Cache<Box<str>, Bytes>);
+pub(super) struct Moka(moka::sync::Cache<Box<str>, Bytes>);
 
 impl Moka {
-    /// Room for `capacity` entries.
-    pub fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize) -> Self {
         Self(moka::sync::Cache::builder().max_capacity(capacity as u64).time_to_live(TTL).build())
     }
 }
@@ -38,11 +37,10 @@ impl Rival for Moka {
 }
 
 /// quick_cache's synchronous cache.
-pub struct QuickCache(quick_cache::sync::Cache<Box<str>, Bytes>);
+pub(super) struct QuickCache(quick_cache::sync::Cache<Box<str>, Bytes>);
 
 impl QuickCache {
-    /// Room for `capacity` entries.
-    pub fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize) -> Self {
         Self(quick_cache::sync::Cache::new(capacity))
     }
 }
@@ -117,11 +115,11 @@ impl Rival for Foyer {
 }
 
 /// A lock-free map with no bound and no time to live: what a hit costs there by reference.
-pub struct Papaya(papaya::HashMap<Box<str>, Bytes, foldhash::fast::RandomState>);
+pub(super) struct Papaya(papaya::HashMap<Box<str>, Bytes, foldhash::fast::RandomState>);
 
 impl Papaya {
-    /// With room for `capacity` entries before it grows.
-    pub fn new(capacity: usize) -> Self {
+    /// Room for `capacity` entries before it grows.
+    pub(super) fn new(capacity: usize) -> Self {
         Self(papaya::HashMap::builder().capacity(capacity).hasher(Default::default()).build())
     }
 }

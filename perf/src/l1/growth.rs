@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use benches::local::{self, Moka, Papaya, QuickCache, Rival};
+use benches::local::{self, BARE, MOKA, PAPAYA, QUICK_CACHE};
 use benches::workload::{self, Requests};
 
 use crate::report::{Report, Row};
@@ -18,28 +18,21 @@ const TIMES: usize = 3;
 pub(crate) fn measure(report: &mut Report) {
     let (requests, value) = (Requests::new(0..KEYS as u32), workload::value(100));
     let keys = requests.keys();
-    let contenders: [fn() -> Box<dyn Rival>; 4] = [
-        || local::bare(CAPACITY),
-        || Box::new(QuickCache::new(CAPACITY)),
-        || Box::new(Moka::new(CAPACITY)),
-        || Box::new(Papaya::new(0)),
-    ];
-    let mut names = [""; 4];
+    let contenders = [(BARE, CAPACITY), (QUICK_CACHE, CAPACITY), (MOKA, CAPACITY), (PAPAYA, 0)];
     let mut stalls: [Vec<[f64; 2]>; 4] = Default::default();
     for _ in 0..TIMES {
-        for (which, contender) in contenders.iter().enumerate() {
-            let rival = contender();
-            names[which] = rival.name();
+        for (stalls, (name, capacity)) in stalls.iter_mut().zip(contenders) {
+            let rival = local::rival(name, capacity).expect("a rival of that name");
             let insert = |key| {
                 let start = Instant::now();
                 rival.write(std::slice::from_ref(black_box(key)), &value);
                 start.elapsed().as_nanos() as f64 / 1000.0
             };
             let times: Vec<f64> = keys.iter().map(insert).collect();
-            stalls[which].push([quantile(times.clone(), 0.9999), quantile(times, 1.0)]);
+            stalls.push([quantile(times.clone(), 0.9999), quantile(times, 1.0)]);
         }
     }
-    for (name, stalls) in names.iter().zip(&stalls) {
+    for ((name, _), stalls) in contenders.iter().zip(&stalls) {
         let least = |which: usize| stalls.iter().map(|stall| stall[which]).fold(f64::INFINITY, f64::min);
         report.rows.push(Row {
             name: format!("growth from 0 to 1M, the least of {TIMES} runs: {name}"),

@@ -15,7 +15,7 @@ const GO: usize = 4096;
 
 pub(crate) fn measure(report: &mut Report, rounds: usize) {
     let value = workload::value(100);
-    let rivals = local::writers(SMALL);
+    let rivals = local::rivals(&local::WRITERS, SMALL);
     let first = Requests::new(0..2 * SMALL as u32);
     rivals.iter().for_each(|rival| rival.write(&first.keys(), &value));
     // The same fresh keys for everybody in a round.

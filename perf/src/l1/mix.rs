@@ -10,7 +10,7 @@ use super::two_threads::{TwoThreads, lengths};
 use super::{SMALL, rival_in_table, times};
 use crate::report::{Report, Row, Target};
 use crate::rounds::interleaved;
-use crate::windows::at_once;
+use crate::windows::{Window, at_once};
 
 /// So many more than have room that half of the writes evict.
 const KEYS: usize = 1_000_000;
@@ -25,7 +25,7 @@ pub(crate) fn measure(report: &mut Report, rounds: usize) {
     one_thread(report, &rivals, &keys, rounds);
     let rivals: Vec<&dyn Rival> = rivals.iter().map(|rival| &**rival).collect();
     let lengths = lengths(&rivals, |rival| rival.mix(&keys[..256], &value), GO);
-    let windows = at_once(2 * rounds, rivals.len(), |which, thread, round| {
+    let windows = at_once(2 * rounds, rivals.len(), Window::overlaps, |which, thread, round| {
         // Each thread has a half of the requests, and goes on where it was.
         let (half, length) = (keys.len() / 2, lengths[which]);
         let start = half * thread + round * length % (half - length + 1);
@@ -40,7 +40,7 @@ pub(crate) fn measure(report: &mut Report, rounds: usize) {
 
 /// Writers that hold as much as they may, of what is asked for.
 fn full(keys: &[&str]) -> Vec<Box<dyn Rival>> {
-    let rivals = local::writers(SMALL);
+    let rivals = local::rivals(&local::WRITERS, SMALL);
     let value = workload::value(100);
     for rival in &rivals {
         rival.write(keys, &value);

@@ -30,7 +30,7 @@ pub(crate) fn measure(rounds: Option<usize>) -> Report {
         targets: Vec::new(),
     };
     {
-        let rivals = hit::filled(local::rivals(hit::CAPACITY));
+        let rivals = hit::filled(local::rivals(&local::READERS, hit::CAPACITY));
         hits(&mut report, &rivals, rounds);
         two_threads::hot(&mut report, &rivals, 2 * rounds);
     }

@@ -8,7 +8,7 @@ use benches::workload::Requests;
 
 use super::rival_in_table;
 use crate::report::{Report, Row, Target};
-use crate::windows::{Windows, at_once, nanoseconds};
+use crate::windows::{Window, Windows, at_once, nanoseconds};
 
 /// How long a window is to be, were there no contention. Longer ones are interrupted more often, and shorter ones begin less
 /// together.
@@ -22,7 +22,7 @@ pub(crate) fn hot(report: &mut Report, rivals: &[Box<dyn Rival>], wanted: usize)
     let requests = Requests::new(vec![0; 8192]);
     let keys = requests.keys();
     let lengths = lengths(&rivals, |rival| rival.read(&keys[..256]), keys.len());
-    let windows = at_once(wanted, rivals.len(), |which, _, _| {
+    let windows = at_once(wanted, rivals.len(), Window::overlaps, |which, _, _| {
         black_box(rivals[which].read(black_box(&keys[..lengths[which]])));
     });
     let names: Vec<_> = rivals.iter().map(|rival| rival.name()).collect();
