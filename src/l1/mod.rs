@@ -14,9 +14,11 @@
 //! A general concurrent map: a locked operation for each guard, tombstones that are rehashed under churn, and a copy of all
 //! entries in one go when it grows.
 
+mod balance;
+mod ghost;
+mod list;
 mod marker;
 mod policy;
-mod queue;
 mod shard;
 mod table;
 #[cfg(test)]

@@ -1,74 +1,101 @@
-//! S3-FIFO: which entry goes when there is no room.
+//! The queues of one shard: which entry goes when there is no room.
 //!
-//! New entries enter a small queue (a tenth of the weight). At its end an entry that was hit at least twice moves to the
-//! main queue, any other leaves and its hash is remembered as a ghost; an entry whose ghost is remembered enters the main
-//! queue directly. The main queue gives every entry that was hit another round.
+//! There are two queues, small and main. A hit moves nothing, it only counts in the entry. A new entry enters the small queue,
+//! a plain FIFO; at its end it moves to main if it was hit twice by then, else it leaves: what is asked for once never sees main.
+//! Main is a clock: the entry at its end leaves if it was not hit since it was last there, else it goes round again and half of
+//! its hits are used up. An entry that comes back while it is remembered as a ghost (`super::ghost`) may enter main directly,
+//! and moves the balance between the queues (`super::balance`). What is dead leaves whatever its hits.
 //!
-//! Source: Yang, Zhang, Qiu, Yue, Rashmi, "FIFO queues are all you need for cache eviction", SOSP 2023.
+//! Sources: the small queue, promotion by lazily counted hits and direct entry of ghosts: Yang, Zhang, Qiu, Yue, Rashmi, "FIFO
+//! queues are all you need for cache eviction", SOSP 2023; for what the ghosts decide, see there.
 //!
 //! # Invariants
 //! - P1: every resident entry of the shard is in exactly one queue, the one that its record names.
 //! - P2: a queue's weight is the sum of what its entries were charged.
+//!
+//! # Cost
+//! A turn costs the entry a hit at least, so that there are no more turns than hits and insertions; one call makes
+//! [`MOST_TURNS`] at the most, whatever is hot.
 
 #![expect(unsafe_code, reason = "the queues are linked through the records")]
 
-use std::collections::{HashMap, VecDeque};
-
-use super::queue::Queue;
-use crate::hash::Prehashed;
+use super::balance::{Balance, Fate, Queue, Weights};
+use super::ghost::Ghosts;
+use super::list::List;
 use crate::record::Record;
 
-/// Hits that carry an entry from the small queue to the main queue.
-const PROMOTE_AT: u8 = 2;
-/// The small queue's share of the resident weight: one part in this many.
-const SMALL_SHARE: u64 = 10;
-
-const SMALL: usize = 0;
-const MAIN: usize = 1;
+/// Entries that one eviction sends round at the most. After half of them it turns to the small queue, and at last takes what is
+/// at the end, hit or not.
+pub(super) const MOST_TURNS: usize = 32;
+/// Entries of main that one arrival sends round at the most, to see how long the coldest has been idle.
+pub(super) const MOST_LOOKS: usize = 8;
 
 /// The queues of one shard, used under its lock.
 pub(super) struct Policy {
-    queues: [Queue; 2],
+    small: List,
+    main: List,
     ghosts: Ghosts,
+    balance: Balance,
 }
 
 impl Policy {
     pub(super) fn new() -> Self {
-        Self { queues: [Queue::new(), Queue::new()], ghosts: Ghosts::default() }
+        Self { small: List::new(), main: List::new(), ghosts: Ghosts::default(), balance: Balance::new() }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.queues.iter().map(Queue::len).sum()
+        self.small.len() + self.main.len()
     }
 
     pub(super) fn weight(&self) -> u64 {
-        self.queues.iter().map(Queue::weight).sum()
+        self.small.weight() + self.main.weight()
     }
 
     pub(super) fn was_evicted(&self, hash: u64) -> bool {
         self.ghosts.has(hash)
     }
 
-    fn queue_of(&mut self, record: Record<'_>) -> &mut Queue {
-        &mut self.queues[usize::from(record.queue())]
+    fn weights(&self) -> Weights {
+        Weights { small: self.small.weight(), main: self.main.weight() }
+    }
+
+    fn list(&mut self, queue: Queue) -> &mut List {
+        match queue {
+            Queue::Small => &mut self.small,
+            Queue::Main => &mut self.main,
+        }
+    }
+
+    fn list_of(&mut self, record: Record<'_>) -> &mut List {
+        self.list(if record.is_in_main() { Queue::Main } else { Queue::Small })
     }
 
     /// Takes in a new entry.
     ///
     /// # Safety
-    /// It is in no queue, and stays alive until it is [removed](Policy::remove).
+    /// It is in no queue, and stays alive until it is [removed](Policy::remove) or [replaced](Policy::replace).
     pub(super) unsafe fn insert(&mut self, record: Record<'_>) {
-        let queue = if self.ghosts.take(record.hash()) { MAIN } else { SMALL };
+        let now = self.balance.arrival();
+        let weight = u64::from(record.charged());
+        let queue = match self.ghosts.take(record.hash(), now) {
+            Some(ghost) => {
+                let idle = self.idle_in_main();
+                let (weights, resident, ghosts) = (self.weights(), self.len(), &self.ghosts);
+                self.balance.place_ghost(ghost, idle, weights, weight, resident, |queue| ghosts.held(queue))
+            }
+            None => self.balance.place_new(self.weights(), weight),
+        };
         // SAFETY: as the caller says.
         unsafe { self.push(record, queue) };
     }
 
     /// # Safety
     /// As for [`insert`](Policy::insert).
-    unsafe fn push(&mut self, record: Record<'_>, queue: usize) {
-        record.set_queue(queue as u8);
+    unsafe fn push(&mut self, record: Record<'_>, queue: Queue) {
+        record.set_used(self.balance.now());
+        record.set_in_main(queue == Queue::Main);
         // SAFETY: as the caller says.
-        unsafe { self.queues[queue].push(record) };
+        unsafe { self.list(queue).push(record) };
     }
 
     /// Puts `new` where `old` is, with its frequency.
@@ -77,14 +104,15 @@ impl Policy {
     /// `old` is in a queue; for `new` as for [`insert`](Policy::insert).
     pub(super) unsafe fn replace(&mut self, old: Record<'_>, new: Record<'_>) {
         new.set_frequency(old.frequency());
-        new.set_queue(old.queue());
+        new.set_used(old.used());
+        new.set_in_main(old.is_in_main());
         // SAFETY: the record names the queue that it is in (P1).
-        unsafe { self.queue_of(old).replace(old, new) };
+        unsafe { self.list_of(old).replace(old, new) };
     }
 
     /// Charges an entry of a queue anew after its weight changed.
     pub(super) fn recharge(&mut self, record: Record<'_>) {
-        self.queue_of(record).recharge(record, record.weight());
+        self.list_of(record).recharge(record, record.weight());
     }
 
     /// Lets an entry go.
@@ -93,90 +121,86 @@ impl Policy {
     /// It is in a queue.
     pub(super) unsafe fn remove(&mut self, record: Record<'_>) {
         // SAFETY: the record names the queue that it is in (P1).
-        unsafe { self.queue_of(record).take(record) };
+        unsafe { self.list_of(record).take(record) };
     }
 
     /// The entry that is to go for room; it stays in its queue until it is removed.
     pub(super) fn victim(&mut self, is_dead: impl Fn(Record<'_>) -> bool) -> Option<Record<'_>> {
+        self.balance.evicted();
+        let mut turns = 0;
         loop {
-            let [small, main] = &self.queues;
-            let from_small = main.len() == 0 || small.weight() * SMALL_SHARE > self.weight();
-            let queue = if from_small && small.len() > 0 { SMALL } else { MAIN };
-            let oldest = self.queues[queue].oldest()?;
-            // SAFETY: what is in a queue is alive, and is the shard's until the policy is used again.
+            let queue = match (self.small.len(), self.main.len()) {
+                (0, _) => Queue::Main,
+                (_, 0) => Queue::Small,
+                // So many of main are in use: rather something new.
+                _ if turns >= MOST_TURNS / 2 => Queue::Small,
+                _ => self.balance.gives_way(self.weights()),
+            };
+            let oldest = self.list(queue).oldest()?;
+            // SAFETY: what is in a queue is alive, and nobody takes it out while the policy is borrowed.
             let record: Record<'_> = unsafe { Record::at(oldest) };
             if is_dead(record) {
                 return Some(record);
             }
-            let frequency = record.frequency();
-            if queue == MAIN {
-                if frequency == 0 {
+            match Balance::fate(queue, record.frequency()) {
+                Fate::Stay(frequency) if turns < MOST_TURNS => {
+                    turns += 1;
+                    // SAFETY: it is at the end of that queue.
+                    unsafe { self.turn(queue, record, frequency) };
+                }
+                _ => {
+                    let (resident, now) = (self.len(), self.balance.now());
+                    let used = if record.frequency() == 0 { record.used() } else { now };
+                    self.ghosts.remember(record.hash(), queue, used, now, resident);
                     return Some(record);
                 }
-                record.set_frequency(frequency - 1);
-            } else if frequency >= PROMOTE_AT {
-                record.set_frequency(0);
-            } else {
-                let room = self.len();
-                self.ghosts.remember(record.hash(), room);
-                return Some(record);
             }
-            // SAFETY: it is in that queue, and goes from there to the main queue.
-            unsafe {
-                self.queues[queue].take(record);
-                self.push(record, MAIN);
+        }
+    }
+
+    /// How long main's coldest entry has been idle; `None` while the ones at its end are in use.
+    fn idle_in_main(&mut self) -> Option<u32> {
+        for _ in 0..MOST_LOOKS {
+            let Some(oldest) = self.main.oldest() else { return Some(u32::MAX) };
+            // SAFETY: what is in a queue is alive.
+            let record: Record<'_> = unsafe { Record::at(oldest) };
+            match Balance::fate(Queue::Main, record.frequency()) {
+                Fate::Leave => return Some(self.balance.now().wrapping_sub(record.used())),
+                // SAFETY: it is at the end of main.
+                Fate::Stay(frequency) => unsafe { self.turn(Queue::Main, record, frequency) },
             }
+        }
+        None
+    }
+
+    /// Moves an entry to the head of main, with this frequency left.
+    ///
+    /// # Safety
+    /// It is in `queue`.
+    unsafe fn turn(&mut self, queue: Queue, record: Record<'_>, frequency: u8) {
+        record.set_frequency(frequency);
+        // SAFETY: as the caller says; taken out of one queue, and put into another.
+        unsafe {
+            self.list(queue).take(record);
+            self.push(record, Queue::Main);
         }
     }
 
     /// Recounts everything (P1, P2); for tests.
     pub(super) fn validate(&self) -> Result<(), String> {
-        for (number, queue) in self.queues.iter().enumerate() {
+        for (list, main) in [(&self.small, false), (&self.main, true)] {
             let (mut len, mut weight) = (0, 0);
-            for record in queue.iter() {
-                if usize::from(record.queue()) != number {
-                    return Err(format!("{:?} believes it is in queue {}", record.key(), record.queue()));
+            for record in list.iter() {
+                if record.is_in_main() != main {
+                    return Err(format!("{:?} is in the other queue than it says", record.key()));
                 }
                 len += 1;
                 weight += u64::from(record.charged());
             }
-            if (len, weight) != (queue.len(), queue.weight()) {
-                return Err(format!("counted {len} / {weight}, believed {} / {}", queue.len(), queue.weight()));
+            if (len, weight) != (list.len(), list.weight()) {
+                return Err(format!("counted {len} / {weight}, believed {} / {}", list.len(), list.weight()));
             }
         }
-        Ok(())
-    }
-}
-
-/// Hashes of entries that left the small queue, the oldest forgotten first.
-#[derive(Default)]
-struct Ghosts {
-    order: VecDeque<(u64, u64)>,
-    tickets: HashMap<u64, u64, Prehashed>,
-    next: u64,
-}
-
-impl Ghosts {
-    /// Ghosts kept even when few entries are resident.
-    const LEAST: usize = 16;
-
-    fn has(&self, hash: u64) -> bool {
-        self.tickets.contains_key(&hash)
-    }
-
-    fn remember(&mut self, hash: u64, room: usize) {
-        self.next += 1;
-        self.tickets.insert(hash, self.next);
-        self.order.push_back((hash, self.next));
-        while self.order.len() > room.max(Self::LEAST) {
-            let Some((oldest, ticket)) = self.order.pop_front() else { break };
-            if self.tickets.get(&oldest) == Some(&ticket) {
-                self.tickets.remove(&oldest);
-            }
-        }
-    }
-
-    fn take(&mut self, hash: u64) -> bool {
-        self.tickets.remove(&hash).is_some()
+        self.ghosts.validate()
     }
 }

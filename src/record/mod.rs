@@ -91,7 +91,8 @@ pub(crate) struct Header {
     pub(crate) prev: AtomicPtr<Header>,
     pub(crate) next: AtomicPtr<Header>,
     memo: Slot<Memo>,
-    /// What the shard has counted for the entry. Under the shard's lock.
+    /// What the shard has counted for the entry, and in the top bit which queue the policy keeps it in. Under the shard's
+    /// lock.
     charged: AtomicU32,
     /// How long before `fresh_until` the entry was written, in milliseconds; without meaning if there is a tail.
     lifetime: u32,
@@ -100,23 +101,30 @@ pub(crate) struct Header {
     key_len: u32,
     hash: u64,
     fresh_until: u64,
+    /// When the policy last knew the entry to be used. Under the shard's lock.
+    used: AtomicU32,
     /// The length of a body that lies in the record.
-    body_len: u32,
-    kind: Kind,
-    flags: u8,
+    body_len: u16,
+    /// The kind, and flags.
+    sort: u8,
     /// Hits since the policy last looked, saturating at [`Record::MAX_FREQUENCY`].
     frequency: AtomicU8,
-    /// Where the policy keeps the entry. Under the shard's lock.
-    queue: AtomicU8,
 }
 
 const _: () = assert!(size_of::<Header>() == 64);
 
+/// The bits of `sort` that are the kind.
+const KIND: u8 = 3;
 /// The body is kept elsewhere.
-const ELSEWHERE: u8 = 1;
-const TAIL: u8 = 2;
+const ELSEWHERE: u8 = 4;
+const TAIL: u8 = 8;
 /// The caller gave the weight.
-const WEIGHED: u8 = 4;
+const WEIGHED: u8 = 16;
+
+/// The bit of `charged` that is the queue.
+const IN_MAIN: u32 = 1 << 31;
+/// The most that an entry weighs.
+const HEAVIEST: u32 = IN_MAIN - 1;
 
 /// The longest body that is copied into its record.
 const LONGEST_COPIED: usize = 4096;
@@ -143,16 +151,16 @@ struct Parts {
 }
 
 impl Parts {
-    fn of(key_len: u32, body_len: u32, flags: u8) -> Self {
+    fn of(key_len: u32, body_len: u16, sort: u8) -> Self {
         let key_end = size_of::<Header>() + key_len as usize;
-        let (body, body_end) = if flags & ELSEWHERE == 0 {
-            (key_end, key_end + body_len as usize)
+        let (body, body_end) = if sort & ELSEWHERE == 0 {
+            (key_end, key_end + usize::from(body_len))
         } else {
             let body = key_end.next_multiple_of(align_of::<Elsewhere>());
             (body, body + size_of::<Elsewhere>())
         };
         let tail = body_end.next_multiple_of(align_of::<Tail>());
-        let end = if flags & TAIL == 0 { body_end } else { tail + size_of::<Tail>() };
+        let end = if sort & TAIL == 0 { body_end } else { tail + size_of::<Tail>() };
         // SAFETY: the alignment is a power of two; keys and copied bodies have less than 2^32 bytes each, so that the sum
         // does not overflow where `usize` has 64 bits, and where it has 32 no key nor body is half the address space.
         let layout = unsafe { Layout::from_size_align_unchecked(end, align_of::<Header>()) };
@@ -174,7 +182,8 @@ unsafe impl Send for Record<'_> {}
 unsafe impl Sync for Record<'_> {}
 
 impl<'a> Record<'a> {
-    const MAX_FREQUENCY: u8 = 3;
+    /// What carries an entry into the main queue; the policy makes no use of more.
+    const MAX_FREQUENCY: u8 = 2;
     /// The bookkeeping of one resident entry in bytes, part of its weight: header, slot in the table, allocator.
     pub(crate) const OVERHEAD: usize = 96;
 
@@ -230,17 +239,22 @@ impl<'a> Record<'a> {
 
     #[inline]
     pub(crate) fn kind(self) -> Kind {
-        self.header().kind
+        match self.header().sort & KIND {
+            0 => Kind::MessagePack,
+            1 => Kind::Raw,
+            2 => Kind::Invalid,
+            _ => Kind::Absent,
+        }
     }
 
     #[inline]
     fn has(self, flag: u8) -> bool {
-        self.header().flags & flag != 0
+        self.header().sort & flag != 0
     }
 
     fn parts(self) -> Parts {
         let header = self.header();
-        Parts::of(header.key_len, header.body_len, header.flags)
+        Parts::of(header.key_len, header.body_len, header.sort)
     }
 
     #[inline]
@@ -254,7 +268,7 @@ impl<'a> Record<'a> {
         let header = self.header();
         let body = self.byte(size_of::<Header>() + header.key_len as usize);
         // SAFETY: the body lies behind the key, as long as the header says (R4), and does not change (R3).
-        unsafe { slice::from_raw_parts(body.as_ptr(), header.body_len as usize) }
+        unsafe { slice::from_raw_parts(body.as_ptr(), usize::from(header.body_len)) }
     }
 
     /// The body, if it is kept elsewhere.
@@ -321,7 +335,7 @@ impl<'a> Record<'a> {
         }
         let copies = if self.memo().get().is_some() { 2 } else { 1 };
         let size = self.body().len().saturating_mul(copies).saturating_add(self.key_bytes().len() + Self::OVERHEAD);
-        u32::try_from(size).unwrap_or(u32::MAX)
+        u32::try_from(size).unwrap_or(HEAVIEST).min(HEAVIEST)
     }
 
     /// Records a hit. Writes nothing once the frequency is at its greatest.
@@ -359,24 +373,36 @@ impl<'a> Record<'a> {
         }
     }
 
-    pub(crate) fn queue(self) -> u8 {
+    pub(crate) fn used(self) -> u32 {
         // Relaxed: the shard's lock orders every access.
-        self.header().queue.load(Ordering::Relaxed)
+        self.header().used.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn set_queue(self, queue: u8) {
-        // Relaxed: see `queue`.
-        self.header().queue.store(queue, Ordering::Relaxed);
+    pub(crate) fn set_used(self, used: u32) {
+        // Relaxed: see `used`.
+        self.header().used.store(used, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_in_main(self) -> bool {
+        // Relaxed: the shard's lock orders every access.
+        self.header().charged.load(Ordering::Relaxed) & IN_MAIN != 0
+    }
+
+    pub(crate) fn set_in_main(self, main: bool) {
+        let charged = self.charged();
+        // Relaxed: see `is_in_main`.
+        self.header().charged.store(if main { charged | IN_MAIN } else { charged }, Ordering::Relaxed);
     }
 
     pub(crate) fn charged(self) -> u32 {
         // Relaxed: the shard's lock orders every access.
-        self.header().charged.load(Ordering::Relaxed)
+        self.header().charged.load(Ordering::Relaxed) & HEAVIEST
     }
 
     pub(crate) fn set_charged(self, weight: u32) {
+        let queue = self.header().charged.load(Ordering::Relaxed) & IN_MAIN;
         // Relaxed: see `charged`.
-        self.header().charged.store(weight, Ordering::Relaxed);
+        self.header().charged.store(queue | weight.min(HEAVIEST), Ordering::Relaxed);
     }
 
     /// A count of one's own.
@@ -429,28 +455,28 @@ impl Counted {
         let Label { hash, key, times, weight } = label;
         let lifetime = i128::from(times.fresh_until) - i128::from(times.written);
         let lifetime = u32::try_from(lifetime).ok().filter(|_| times.dead_at == times.fresh_until);
-        let flags = if elsewhere.is_some() { ELSEWHERE } else { 0 }
+        let sort = kind as u8
+            | if elsewhere.is_some() { ELSEWHERE } else { 0 }
             | if lifetime.is_none() { TAIL } else { 0 }
             | if weight.is_some() { WEIGHED } else { 0 };
         let key_len = u32::try_from(key.len()).expect("a key has less than 4 GiB");
         // Copied bodies are short.
-        let body_len = copied.len() as u32;
-        let Parts { body, tail, layout } = Parts::of(key_len, body_len, flags);
+        let body_len = copied.len() as u16;
+        let Parts { body, tail, layout } = Parts::of(key_len, body_len, sort);
         let header = Header {
             prev: AtomicPtr::default(),
             next: AtomicPtr::default(),
             memo: Slot::new(),
-            charged: AtomicU32::new(weight.unwrap_or(0)),
+            charged: AtomicU32::new(weight.unwrap_or(0).min(HEAVIEST)),
             lifetime: lifetime.unwrap_or(0),
             refs: Refs::one(),
             key_len,
             hash,
             fresh_until: times.fresh_until,
+            used: AtomicU32::new(0),
             body_len,
-            kind,
-            flags,
+            sort,
             frequency: AtomicU8::new(0),
-            queue: AtomicU8::new(0),
         };
         // SAFETY: the layout has the header's size at least.
         let Some(at) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };

@@ -1,8 +1,8 @@
-//! A queue of entries, linked through their records.
+//! A list of entries, linked through their records.
 //!
 //! # Invariants
-//! - Q1: an entry is taken out of its queue before the shard gives its count away: what is linked is alive.
-//! - Q2: links are read and written under the shard's lock. Whoever calls holds it.
+//! - K1: an entry is taken out of its list before the shard gives its count away: what is linked is alive.
+//! - K2: links are read and written under the shard's lock. Whoever calls holds it.
 
 #![expect(unsafe_code, reason = "the links are pointers in the records themselves")]
 
@@ -14,7 +14,7 @@ use crate::sync::Own;
 use crate::sync::atomic::{AtomicPtr, Ordering};
 
 /// First in, at the head; first out, at the tail.
-pub(super) struct Queue {
+pub(super) struct List {
     head: *mut Header,
     tail: *mut Header,
     len: usize,
@@ -22,19 +22,19 @@ pub(super) struct Queue {
 }
 
 // SAFETY: the pointers are to records, which are `Send` and `Sync`.
-unsafe impl Send for Queue {}
+unsafe impl Send for List {}
 
-/// A link as the holder of the shard's lock sees it (Q2).
+/// A link as the holder of the shard's lock sees it (K2).
 fn link(at: *mut Header) -> Option<NonNull<Header>> {
     NonNull::new(at)
 }
 
 fn set(link: &AtomicPtr<Header>, to: *mut Header) {
-    // Relaxed: the shard's lock orders every access (Q2).
+    // Relaxed: the shard's lock orders every access (K2).
     link.store(to, Ordering::Relaxed);
 }
 
-impl Queue {
+impl List {
     pub(super) const fn new() -> Self {
         Self { head: ptr::null_mut(), tail: ptr::null_mut(), len: 0, weight: 0 }
     }
@@ -51,13 +51,13 @@ impl Queue {
     /// Puts an entry in at the head.
     ///
     /// # Safety
-    /// It is in no queue, and stays alive until it is taken out of this one (Q1).
+    /// It is in no list, and stays alive until it is taken out of this one (K1).
     pub(super) unsafe fn push(&mut self, record: Record<'_>) {
         let at = record.pointer().as_ptr();
         set(&record.header().prev, ptr::null_mut());
         set(&record.header().next, self.head);
         match link(self.head) {
-            // SAFETY: it is linked (Q1).
+            // SAFETY: it is linked (K1).
             Some(head) => set(unsafe { &head.as_ref().prev }, at),
             None => self.tail = at,
         }
@@ -69,16 +69,16 @@ impl Queue {
     /// Takes an entry out.
     ///
     /// # Safety
-    /// It is in this queue.
+    /// It is in this list.
     pub(super) unsafe fn take(&mut self, record: Record<'_>) {
         let (prev, next) = (record.header().prev.own(), record.header().next.own());
         match link(prev) {
-            // SAFETY: it is linked (Q1).
+            // SAFETY: it is linked (K1).
             Some(prev) => set(unsafe { &prev.as_ref().next }, next),
             None => self.head = next,
         }
         match link(next) {
-            // SAFETY: it is linked (Q1).
+            // SAFETY: it is linked (K1).
             Some(next) => set(unsafe { &next.as_ref().prev }, prev),
             None => self.tail = prev,
         }
@@ -89,26 +89,26 @@ impl Queue {
     /// Puts `new` where `old` is.
     ///
     /// # Safety
-    /// As for [`take`](Queue::take) and [`push`](Queue::push).
+    /// As for [`take`](List::take) and [`push`](List::push).
     pub(super) unsafe fn replace(&mut self, old: Record<'_>, new: Record<'_>) {
         let (prev, next) = (old.header().prev.own(), old.header().next.own());
         let at = new.pointer().as_ptr();
         set(&new.header().prev, prev);
         set(&new.header().next, next);
         match link(prev) {
-            // SAFETY: it is linked (Q1).
+            // SAFETY: it is linked (K1).
             Some(prev) => set(unsafe { &prev.as_ref().next }, at),
             None => self.head = at,
         }
         match link(next) {
-            // SAFETY: it is linked (Q1).
+            // SAFETY: it is linked (K1).
             Some(next) => set(unsafe { &next.as_ref().prev }, at),
             None => self.tail = at,
         }
         self.weight = self.weight + u64::from(new.charged()) - u64::from(old.charged());
     }
 
-    /// Charges an entry of this queue anew.
+    /// Charges an entry of this list anew.
     pub(super) fn recharge(&mut self, record: Record<'_>, weight: u32) {
         self.weight = self.weight + u64::from(weight) - u64::from(record.charged());
         record.set_charged(weight);
@@ -121,20 +121,20 @@ impl Queue {
 
     /// From the oldest on.
     pub(super) fn iter(&self) -> Iter<'_> {
-        Iter { at: link(self.tail), queue: PhantomData }
+        Iter { at: link(self.tail), list: PhantomData }
     }
 }
 
 pub(super) struct Iter<'a> {
     at: Option<NonNull<Header>>,
-    queue: PhantomData<&'a Queue>,
+    list: PhantomData<&'a List>,
 }
 
 impl<'a> Iterator for Iter<'a> {
     type Item = Record<'a>;
 
     fn next(&mut self) -> Option<Record<'a>> {
-        // SAFETY: it is linked, and stays so while the queue is borrowed (Q1).
+        // SAFETY: it is linked, and stays so while the list is borrowed (K1).
         let record = unsafe { Record::at(self.at?) };
         self.at = link(record.header().prev.own());
         Some(record)
