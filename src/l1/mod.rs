@@ -28,6 +28,7 @@ pub(crate) use marker::Token;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use crossbeam_utils::CachePadded;
 
 use crate::clock::Tick;
@@ -161,6 +162,12 @@ impl L1 {
             Some(value) => Counted::relabelled(value.record(), label),
             None => Counted::new(Kind::Absent, Body::Copied(&[]), label),
         }
+    }
+
+    /// As [`entry`](L1::entry), of a raw payload.
+    pub(crate) fn payload(&self, key: &str, payload: Bytes, times: Times) -> Counted {
+        let label = Label { hash: self.hasher.hash(key), key, times, weight: None };
+        Counted::new(Kind::Raw, Body::Given(payload), label)
     }
 
     /// Makes an entry resident, whatever is there. Loads of the key that run lose the permission to fill.

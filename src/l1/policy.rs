@@ -104,6 +104,8 @@ impl Policy {
     /// `old` is in a queue; for `new` as for [`insert`](Policy::insert).
     pub(super) unsafe fn replace(&mut self, old: Record<'_>, new: Record<'_>) {
         new.set_frequency(old.frequency());
+        // A write is a use.
+        new.touch();
         new.set_used(old.used());
         new.set_in_main(old.is_in_main());
         // SAFETY: the record names the queue that it is in (P1).

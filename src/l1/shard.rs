@@ -115,7 +115,7 @@ impl Shard {
     }
 
     /// The entry of a name, for as long as the caller is pinned and the shard is there: its end waits for nobody.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find<'p>(&'p self, name: Name<'_>, _pinned: &'p Pinned<'_>) -> Option<Record<'p>> {
         // SAFETY: a table is freed only when no reader that could have loaded it is pinned (S2, E3 of `epoch`).
         let table = unsafe { &*self.table.read() };

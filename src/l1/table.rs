@@ -52,7 +52,7 @@ impl<E> Bucket<E> {
 
 impl<E> Bucket<E> {
     /// The entry of this hash that `is` the one looked for, as a reader finds it here; else the tags that it saw.
-    #[inline]
+    #[inline(always)]
     fn find(&self, hash: u64, is: impl Fn(*const E) -> bool) -> Result<*const E, Tags> {
         let tags = self.word.read();
         for slot in tags.matching(Tags::of(hash)) {
@@ -203,7 +203,7 @@ impl<E> Table<E> {
     /// The entry of this hash that `is` the one looked for, as a reader finds it: null if there is none.
     ///
     /// The pointer may be followed for as long as the reader stays pinned (T4).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, hash: u64, is: impl Fn(*const E) -> bool) -> *const E {
         match self.buckets[self.home(hash)].find(hash, &is) {
             Ok(entry) => entry,

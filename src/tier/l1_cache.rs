@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{BoxFuture, CacheBackend, L2CacheBackend};
 use crate::clock::{Tick, deadline, signed};
 use crate::error::{Error, Result};
-use crate::l1::{Content, L1, Limits};
+use crate::l1::{L1, Limits};
 use crate::record::{Record, Times};
 use crate::stats::RemovalCause;
 use crate::value::{Value, ValueRef};
@@ -173,6 +173,18 @@ impl L1Cache {
         self.table().hit(key, |entry| ValueRef::of(entry).map(|value| call(&value))).flatten()
     }
 
+    /// Makes a raw payload resident under `key`, whatever is there; a plain function. A key is not checked here.
+    ///
+    /// # Cost
+    /// One allocation, in which key and payload are copied (a payload above 4 KiB is kept as given), and the short lock of a
+    /// shard. What is evicted is freed a little at a time.
+    pub fn insert(&self, key: &str, payload: impl Into<Bytes>, ttl: Duration) {
+        let l1 = self.table();
+        let end = deadline(Duration::from_millis(l1.now()), ttl);
+        let times = Times { written: signed(l1.now()), fresh_until: end, dead_at: end };
+        l1.insert(l1.payload(key, payload.into(), times));
+    }
+
     /// Resident entries.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -223,11 +235,7 @@ impl CacheBackend for L1Cache {
 
     fn set_with_ttl<'a>(&'a self, key: &'a str, value: Bytes, ttl: Duration) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let l1 = self.table();
-            let now = Duration::from_millis(l1.now());
-            let end = deadline(now, ttl);
-            let times = Times { written: signed(l1.now()), fresh_until: end, dead_at: end };
-            l1.insert(l1.entry(key, Content { value: Some(&Value::bytes(value)), times, weight: None }));
+            self.insert(key, value, ttl);
             Ok(())
         })
     }

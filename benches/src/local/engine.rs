@@ -1,11 +1,9 @@
 //! The views of `tercel` on one engine with L1 alone.
 
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use tercel::{CacheBackend, CacheTier, L1Cache, Value, blocking};
+use tercel::{CacheTier, L1Cache, Value, blocking};
 use tokio::runtime::Runtime;
 
 use super::{ASYNC, BARE, BLOCKING, BORROWED, FOREIGN, Rival, SHARED, TTL, mix_async, reads, reads_async, seen};
@@ -28,9 +26,7 @@ impl Engine {
     /// Into L1 directly, past the engine's write path.
     fn write_bare(&self, keys: &[&str], value: &Bytes) {
         for key in keys {
-            let write = pin!(self.l1.set_with_ttl(key, Bytes::copy_from_slice(value), TTL));
-            let done = write.poll(&mut Context::from_waker(Waker::noop()));
-            assert!(matches!(done, Poll::Ready(Ok(()))), "L1 writes without waiting");
+            self.l1.insert(key, Bytes::copy_from_slice(value), TTL);
         }
     }
 
@@ -55,7 +51,7 @@ impl Rival for Borrowed {
     }
 
     fn read(&self, keys: &[&str]) -> usize {
-        let get = |key: &str| self.0.threads.with_cached(key, |value| value.as_bytes().map_or(0, seen));
+        let get = |key: &str| self.0.l1.with_cached(key, |value| value.as_bytes().map_or(0, seen));
         reads(keys, |key| get(key).unwrap_or(0))
     }
 

@@ -92,7 +92,7 @@ pub const WRITERS: [&str; 9] =
     [BORROWED, BARE, BLOCKING, PREDECESSOR, PREDECESSOR_QUICK_CACHE, MOKA, QUICK_CACHE, QUICK_CACHE_TTL, FOYER];
 
 /// The name of the bare L1 whose values are borrowed.
-pub const BORROWED: &str = "tercel with_cached";
+pub const BORROWED: &str = "L1Cache::with_cached";
 /// The name of the bare L1 whose values are owned.
 pub const BARE: &str = "L1Cache::find";
 /// The name of the async handle.
