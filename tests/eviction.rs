@@ -22,6 +22,8 @@ both![
     a_decoded_value_is_charged,
     the_closure_may_say_the_weight,
     what_is_asked_for_once_goes_first,
+    a_loop_longer_than_l1_is_hit_nearly_as_often_as_can_be,
+    what_is_in_use_now_displaces_what_was_in_use,
     every_entry_has_one_cause_of_removal,
 ];
 
@@ -195,6 +197,40 @@ fn what_is_asked_for_once_goes_first(via: Via) {
     }
     let kept = hot.iter().filter(|key| bed.peek(key).is_some()).count();
     assert_eq!(kept, 50, "a scan takes nothing that is in use");
+}
+
+fn a_loop_longer_than_l1_is_hit_nearly_as_often_as_can_be(via: Via) {
+    const LENGTH: usize = 500;
+    for capacity in [10, 50, 250, 450, 490] {
+        let bed = Bed::with(via, |builder, _| builder.l1_capacity(capacity));
+        let mut hits = 0;
+        for n in 0..LENGTH * 11 {
+            let key = (n % LENGTH).to_string();
+            match bed.get(&key).unwrap() {
+                Some(_) => hits += 1,
+                None => bed.set(&key, "v", MINUTE).unwrap(),
+            }
+        }
+        // Nobody can hit in the first round.
+        let best = (capacity - 1) * LENGTH * 10 / (LENGTH - 1);
+        assert!(hits * 10 >= best * 9, "{capacity} of {LENGTH}: {hits} hits where {best} are possible");
+    }
+}
+
+fn what_is_in_use_now_displaces_what_was_in_use(via: Via) {
+    let bed = Bed::with(via, |builder, _| builder.l1_capacity(100));
+    for phase in 0..5 {
+        let keys: Vec<_> = (0..80).map(|n| format!("{phase} {n}")).collect();
+        for _ in 0..20 {
+            for key in &keys {
+                if bed.get(key).unwrap().is_none() {
+                    bed.set(key, "v", MINUTE).unwrap();
+                }
+            }
+        }
+        let kept = keys.iter().filter(|key| bed.peek(key).is_some()).count();
+        assert_eq!(kept, 80, "in phase {phase}");
+    }
 }
 
 fn every_entry_has_one_cause_of_removal(via: Via) {

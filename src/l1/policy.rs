@@ -26,9 +26,9 @@ use crate::record::Record;
 
 /// Entries that one eviction sends round at the most. After half of them it turns to the small queue, and at last takes what is
 /// at the end, hit or not.
-pub(super) const MOST_TURNS: usize = 32;
+const MOST_TURNS: usize = 32;
 /// Entries of main that one arrival sends round at the most, to see how long the coldest has been idle.
-pub(super) const MOST_LOOKS: usize = 8;
+const MOST_LOOKS: usize = 8;
 
 /// The queues of one shard, used under its lock.
 pub(super) struct Policy {
@@ -206,3 +206,7 @@ impl Policy {
         self.ghosts.validate()
     }
 }
+
+#[cfg(test)]
+#[path = "policy_tests.rs"]
+mod tests;
