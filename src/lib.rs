@@ -38,6 +38,7 @@
 mod error;
 mod glob;
 mod hash;
+mod hint;
 mod sync;
 // Floor 1
 mod clock;

@@ -17,6 +17,7 @@
 //! - G2: `held` counts the ghosts of each queue.
 
 use super::balance::Queue;
+use crate::hint;
 
 /// Slots of a row, as many as fit into a cache line.
 const ROW: usize = 10;
@@ -105,6 +106,14 @@ impl Ghosts {
     pub(super) fn has(&self, hash: u64) -> bool {
         let (row, fingerprint) = self.locate(hash);
         self.rows.get(row).is_some_and(|row| row.find(fingerprint).is_some())
+    }
+
+    /// Says that the ghost of `hash` is soon asked for.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64) {
+        if let Some(row) = self.rows.get(self.locate(hash).0) {
+            hint::prefetch(row);
+        }
     }
 
     /// Forgets the ghost of `hash` and says what was known of it.

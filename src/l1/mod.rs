@@ -157,7 +157,7 @@ impl L1 {
     /// An entry that is not resident yet. Made before the lock is taken: allocating is none of its business.
     pub(crate) fn entry(&self, key: &str, content: Content<'_>) -> Counted {
         let Content { value, times, weight } = content;
-        let label = Label { hash: self.hasher.hash(key), key, times, weight };
+        let label = Label { hash: self.soon(key), key, times, weight };
         match value {
             Some(value) => Counted::relabelled(value.record(), label),
             None => Counted::new(Kind::Absent, Body::Copied(&[]), label),
@@ -166,8 +166,15 @@ impl L1 {
 
     /// As [`entry`](L1::entry), of a raw payload.
     pub(crate) fn payload(&self, key: &str, payload: Bytes, times: Times) -> Counted {
-        let label = Label { hash: self.hasher.hash(key), key, times, weight: None };
+        let label = Label { hash: self.soon(key), key, times, weight: None };
         Counted::new(Kind::Raw, Body::Given(payload), label)
+    }
+
+    /// The hash of a key whose entry is being made: its place is fetched meanwhile.
+    fn soon(&self, key: &str) -> u64 {
+        let hash = self.hasher.hash(key);
+        self.shard(hash).prefetch(hash);
+        hash
     }
 
     /// Makes an entry resident, whatever is there. Loads of the key that run lose the permission to fill.
@@ -359,6 +366,9 @@ impl L1 {
     /// Gives an entry its place; or gives it back, since it has none here.
     fn place(&self, shard: &mut Writer<'_>, entry: Counted) -> Option<Counted> {
         let record = entry.record();
+        if shard.len() >= self.share.entries {
+            shard.prefetch(record.hash());
+        }
         let old = shard.get(Name::of(record));
         self.counters.count(INSERTED);
         let weight = u64::from(record.charged());

@@ -70,6 +70,17 @@ impl Policy {
         self.list(if record.is_in_main() { Queue::Main } else { Queue::Small })
     }
 
+    /// Says that an entry of this hash is soon taken in. What the hash at the end of the queue that gives way then is, if
+    /// room will be needed for it.
+    pub(super) fn prefetch(&mut self, hash: u64) -> Option<u64> {
+        self.ghosts.prefetch(hash);
+        let queue = if self.small.len() == 0 { Queue::Main } else { self.balance.gives_way(self.weights()) };
+        // SAFETY: what is in a queue is alive.
+        let oldest: Record<'_> = unsafe { Record::at(self.list(queue).oldest()?) };
+        self.ghosts.prefetch(oldest.hash());
+        Some(oldest.hash())
+    }
+
     /// Takes in a new entry.
     ///
     /// # Safety

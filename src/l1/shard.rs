@@ -17,6 +17,7 @@ use super::marker::{Markers, Token};
 use super::policy::Policy;
 use super::table::{Current, Place, Table};
 use crate::epoch::{self, Limbo, Pinned, Tag};
+use crate::hint;
 use crate::record::{Counted, Header, Record};
 use crate::sync::{Mutex, MutexGuard};
 
@@ -123,6 +124,16 @@ impl Shard {
         let found = table.find(name.hash, |entry| unsafe { look(entry) }.is_of(name.key));
         // SAFETY: as above; null or such an entry.
         NonNull::new(found.cast_mut()).map(|entry| unsafe { Record::at(entry) })
+    }
+
+    /// Says that an entry of this hash is soon looked for.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64) {
+        epoch::pin(|_| {
+            // SAFETY: as in `find`.
+            let table = unsafe { &*self.table.read() };
+            hint::prefetch(table.address(hash));
+        });
     }
 
     /// Runs `look` under the lock.
@@ -270,6 +281,15 @@ impl<'w> Writer<'w> {
         let victim = self.inner.policy.victim(is_dead)?.pointer().as_ptr();
         // SAFETY: what is in a queue is in the table (S4).
         Some(unsafe { self.resident(victim) })
+    }
+
+    /// Says that an entry of this hash is soon inserted, and another one evicted for it.
+    ///
+    /// What an insertion looks at lies in four places that no cache of the processor's holds; so they are fetched together.
+    pub(super) fn prefetch(&mut self, hash: u64) {
+        if let Some(evicted) = self.inner.policy.prefetch(hash) {
+            hint::prefetch(self.table().address(evicted));
+        }
     }
 
     fn place(&self, record: Record<'_>) -> Option<Place> {

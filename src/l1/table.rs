@@ -185,6 +185,12 @@ impl<E> Table<E> {
         Self { buckets: (0..buckets).map(|_| Bucket::new()).collect() }
     }
 
+    /// Where an entry of this hash would lie first: for hints, not to be followed.
+    #[inline]
+    pub(crate) fn address(&self, hash: u64) -> *const u8 {
+        self.buckets.get(self.home(hash)).map_or(ptr::null(), |bucket| ptr::from_ref(bucket).cast())
+    }
+
     /// Entries that it has room for.
     pub(crate) fn room(&self) -> usize {
         self.buckets.len() * (SLOTS - 1)
