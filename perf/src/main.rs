@@ -56,6 +56,8 @@ fn main() -> ExitCode {
         };
         match report {
             Ok(report) => reports.push(report),
+            // Standard output is the JSON's where that is asked for.
+            Err(skipped) if arguments.json => eprintln!("skipped: {skipped}"),
             Err(skipped) => println!("skipped: {skipped}"),
         }
         if !arguments.json

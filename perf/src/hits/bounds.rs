@@ -65,3 +65,51 @@ pub(crate) fn lru(trace: &Trace, capacity: usize) -> usize {
     }
     hits
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{lru, opt};
+    use crate::hits::trace::Trace;
+
+    fn trace(requests: &[u64]) -> Trace {
+        Trace::new("test", requests.iter().copied())
+    }
+
+    /// The best of all ways to admit and evict, by trying them.
+    fn best(requests: &[u32], resident: &[u32], capacity: usize) -> usize {
+        let Some((key, rest)) = requests.split_first() else { return 0 };
+        if resident.contains(key) {
+            return 1 + best(rest, resident, capacity);
+        }
+        let with = |gone: Option<u32>| {
+            let mut resident: Vec<u32> = resident.iter().copied().filter(|key| Some(*key) != gone).collect();
+            resident.push(*key);
+            best(rest, &resident, capacity)
+        };
+        let evicting = resident.iter().map(|gone| with(Some(*gone))).max().unwrap_or(0);
+        let admitting = if resident.len() < capacity { with(None) } else { evicting };
+        admitting.max(best(rest, resident, capacity))
+    }
+
+    #[test]
+    fn opt_is_the_best_there_is() {
+        let mut state = 1_u32;
+        for capacity in 1..4 {
+            for _ in 0..20 {
+                let mut draw = || {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    u64::from(state >> 24) % 6
+                };
+                let trace = trace(&[(); 11].map(|()| draw()));
+                assert_eq!(opt(&trace, capacity), best(&trace.requests, &[], capacity), "{:?}", trace.requests);
+            }
+        }
+    }
+
+    #[test]
+    fn lru_evicts_what_was_asked_for_the_longest_ago() {
+        assert_eq!(lru(&trace(&[1, 2, 1, 3, 1, 2]), 2), 2);
+        assert_eq!(lru(&trace(&[1, 2, 3, 1, 2, 3]), 2), 0);
+        assert_eq!(lru(&trace(&[1, 2, 3, 1, 2, 3]), 3), 3);
+    }
+}

@@ -19,7 +19,7 @@ pub(crate) struct Trace {
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 impl Trace {
-    fn new(name: impl Into<String>, keys: impl Iterator<Item = u64>) -> Self {
+    pub(super) fn new(name: impl Into<String>, keys: impl Iterator<Item = u64>) -> Self {
         let mut numbers = HashMap::new();
         let requests = keys
             .map(|key| {
@@ -30,19 +30,23 @@ impl Trace {
         Self { name: name.into(), requests, keys: numbers.len() }
     }
 
-    /// A file of little-endian `u64`, one a request, plain or compressed by zstd.
     fn read(path: &Path) -> Result<Self, String> {
-        let tell = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-        let mut bytes = fs::read(path).map_err(|error| tell(&error))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = name.strip_suffix(".zst").unwrap_or(&name);
+        let bytes = fs::read(path).map_err(|error| error.to_string());
+        let trace = bytes.and_then(|bytes| Self::parse(name, bytes));
+        trace.map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    /// Little-endian `u64`, one a request, plain or compressed by zstd.
+    fn parse(name: &str, mut bytes: Vec<u8>) -> Result<Self, String> {
         if bytes.starts_with(&ZSTD) {
-            bytes = decompress(&bytes).map_err(|error| tell(&error))?;
+            bytes = decompress(&bytes)?;
         }
         let (requests, rest) = bytes.as_chunks::<8>();
         if requests.is_empty() || !rest.is_empty() {
-            return Err(tell(&format!("{} bytes are no stream of 64-bit numbers", bytes.len())));
+            return Err(format!("{} bytes are no stream of 64-bit numbers", bytes.len()));
         }
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let name = name.strip_suffix(".zst").unwrap_or(&name);
         Ok(Self::new(name, requests.iter().map(|request| u64::from_le_bytes(*request))))
     }
 }
@@ -86,4 +90,38 @@ fn decompress(mut bytes: &[u8]) -> Result<Vec<u8>, String> {
         frame.read_to_end(&mut plain).map_err(|error| error.to_string())?;
     }
     Ok(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Trace, ZSTD};
+
+    fn stream(keys: &[u64]) -> Vec<u8> {
+        keys.iter().flat_map(|key| key.to_le_bytes()).collect()
+    }
+
+    /// A frame of zstd (RFC 8878) with one block as it is.
+    fn frame(plain: &[u8]) -> Vec<u8> {
+        let (single_segment, last_raw_block) = (0x20, (plain.len() as u8) << 3 | 1);
+        [&ZSTD[..], &[single_segment, plain.len() as u8, last_raw_block, 0, 0], plain].concat()
+    }
+
+    #[test]
+    fn keys_are_numbered_in_the_order_of_their_first_request() {
+        let trace = Trace::parse("t", stream(&[900, 7, 900, u64::MAX, 7])).expect("a trace");
+        assert_eq!((trace.requests, trace.keys), (vec![0, 1, 0, 2, 1], 3));
+    }
+
+    #[test]
+    fn compressed_frames_are_read_one_after_the_other() {
+        let bytes = [frame(&stream(&[5, 6])), frame(&stream(&[5]))].concat();
+        assert_eq!(Trace::parse("t", bytes).expect("a trace").requests, [0, 1, 0]);
+    }
+
+    #[test]
+    fn what_is_no_stream_of_numbers_is_refused() {
+        assert!(Trace::parse("t", vec![1; 12]).is_err());
+        assert!(Trace::parse("t", Vec::new()).is_err());
+        assert!(Trace::parse("t", [&ZSTD[..], &[0xff; 9]].concat()).is_err());
+    }
 }
