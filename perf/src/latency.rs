@@ -8,7 +8,7 @@ use benches::workload::{self, Requests};
 
 use crate::report::{Report, Row, Target};
 use crate::rounds::quantile_of_sorted;
-use crate::switches;
+use crate::waits;
 use crate::windows::{Window, at_once};
 
 const CAPACITY: usize = 20_000;
@@ -50,7 +50,7 @@ pub(crate) fn measure(rounds: Option<usize>) -> Report {
         let rival = &rivals[which];
         let mut times = Times::default();
         let from = round * 4001 + thread * keys.len() / 2;
-        let interruptions = switches::involuntary();
+        let interruptions = waits::interruptions();
         let start = Instant::now();
         for at in from.. {
             let key = std::slice::from_ref(black_box(&keys[at % keys.len()]));
@@ -68,7 +68,7 @@ pub(crate) fn measure(rounds: Option<usize>) -> Report {
                 break;
             }
         }
-        times.interrupted = switches::involuntary() != interruptions;
+        times.interrupted = waits::interruptions() != interruptions;
         times
     });
     let mut report = Report {

@@ -13,7 +13,7 @@ mod memory;
 mod report;
 mod rounds;
 mod stampede;
-mod switches;
+mod waits;
 mod windows;
 
 use std::process::ExitCode;

@@ -1,18 +1,18 @@
 //! The worst single insertion while a cache grows from nothing.
 
 use std::hint::black_box;
-use std::time::Instant;
 
 use benches::local::{self, BARE, MOKA, PAPAYA, QUICK_CACHE};
 use benches::workload::{self, Requests};
 
 use crate::report::{Report, Row};
 use crate::rounds::quantile;
+use crate::waits::Stopwatch;
 
 const KEYS: usize = 1_000_000;
 /// Nothing is evicted.
 const CAPACITY: usize = 1 << 21;
-/// A stall of the cache's own comes every time; one that the machine makes, by giving the processor to somebody else, does not.
+/// A stall of the cache's own comes every time; one that the machine makes does not.
 const TIMES: usize = 3;
 
 pub(crate) fn measure(report: &mut Report) {
@@ -23,10 +23,10 @@ pub(crate) fn measure(report: &mut Report) {
     for _ in 0..TIMES {
         for (stalls, (name, capacity)) in stalls.iter_mut().zip(contenders) {
             let rival = local::rival(name, capacity).expect("a rival of that name");
+            let mut stopwatch = Stopwatch::new();
             let insert = |key| {
-                let start = Instant::now();
-                rival.write(std::slice::from_ref(black_box(key)), &value);
-                start.elapsed().as_nanos() as f64 / 1000.0
+                let time = stopwatch.time(|| rival.write(std::slice::from_ref(black_box(key)), &value));
+                time.as_nanos() as f64 / 1000.0
             };
             let times: Vec<f64> = keys.iter().map(insert).collect();
             stalls.push([quantile(times.clone(), 0.9999), quantile(times, 1.0)]);

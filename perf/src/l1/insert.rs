@@ -9,6 +9,7 @@ use benches::workload::{self, Requests};
 use super::{SMALL, position, times};
 use crate::report::{Report, Row, Target};
 use crate::rounds::{interleaved, quantile};
+use crate::waits::Stopwatch;
 
 /// Insertions in one go; as many again are timed one by one.
 const GO: usize = 4096;
@@ -35,10 +36,10 @@ pub(crate) fn measure(report: &mut Report, rounds: usize) {
         rival.write(black_box(together), &value);
         let time = start.elapsed();
         let times = &mut single[position(&rivals, rival.name())];
+        let mut stopwatch = Stopwatch::new();
         for key in alone {
-            let start = Instant::now();
-            rival.write(std::slice::from_ref(black_box(key)), &value);
-            times.push(start.elapsed().as_nanos() as f64);
+            let time = stopwatch.time(|| rival.write(std::slice::from_ref(black_box(key)), &value));
+            times.push(time.as_nanos() as f64);
         }
         time.as_nanos() as f64 / GO as f64
     });
