@@ -4,6 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 /// How often the calling thread had to make room for another one since it began; always 0 where the system does not tell.
+/// A thread that yields while it waits for a lock counts too, if another one is there to run.
 pub(crate) fn interruptions() -> u64 {
     let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("nonvoluntary_ctxt_switches:"));

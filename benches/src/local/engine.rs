@@ -6,7 +6,9 @@ use bytes::Bytes;
 use tercel::{CacheTier, L1Cache, Value, blocking};
 use tokio::runtime::Runtime;
 
-use super::{ASYNC, BARE, BLOCKING, BORROWED, FOREIGN, Rival, SHARED, TTL, mix_async, reads, reads_async, seen};
+use super::{
+    ASYNC, BARE, BLOCKING, BORROWED, FOREIGN, Rival, SHARED, TTL, WITH_CACHED, mix_async, reads, reads_async, seen,
+};
 
 /// The manager drives the clock of the L1, as it does in use.
 pub(super) struct Engine {
@@ -133,6 +135,23 @@ impl Rival for BlockingGet {
 
     fn read(&self, keys: &[&str]) -> usize {
         reads(keys, |key| owned(self.0.threads.get(key).expect("a read")))
+    }
+
+    fn write(&self, keys: &[&str], value: &Bytes) {
+        self.0.write(keys, value);
+    }
+}
+
+pub(super) struct WithCached(pub(super) Engine);
+
+impl Rival for WithCached {
+    fn name(&self) -> &'static str {
+        WITH_CACHED
+    }
+
+    fn read(&self, keys: &[&str]) -> usize {
+        let get = |key: &str| self.0.threads.with_cached(key, |value| value.as_bytes().map_or(0, seen));
+        reads(keys, |key| get(key).unwrap_or(0))
     }
 
     fn write(&self, keys: &[&str], value: &Bytes) {

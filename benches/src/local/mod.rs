@@ -50,6 +50,7 @@ pub fn rival(name: &str, capacity: usize) -> Option<Box<dyn Rival>> {
         ASYNC => Box::new(engine::AsyncGet(Engine::new(capacity), executor())),
         FOREIGN => Box::new(engine::ForeignExecutorGet(Engine::new(capacity))),
         BLOCKING => Box::new(engine::BlockingGet(Engine::new(capacity))),
+        WITH_CACHED => Box::new(engine::WithCached(Engine::new(capacity))),
         SHARED => Box::new(engine::GetShared(Engine::new(capacity))),
         PREDECESSOR => Box::new(Predecessor::over_moka(capacity)),
         PREDECESSOR_QUICK_CACHE => Box::new(Predecessor::over_quick_cache(capacity)),
@@ -68,12 +69,13 @@ pub fn rivals(names: &[&str], capacity: usize) -> Vec<Box<dyn Rival>> {
 }
 
 /// Every rival: the bare L1 first, then what goes through `tercel`'s handles.
-pub const READERS: [&str; 13] = [
+pub const READERS: [&str; 14] = [
     BORROWED,
     BARE,
     ASYNC,
     FOREIGN,
     BLOCKING,
+    WITH_CACHED,
     SHARED,
     PREDECESSOR,
     PREDECESSOR_QUICK_CACHE,
@@ -101,6 +103,8 @@ pub const ASYNC: &str = "tercel get().await";
 pub const FOREIGN: &str = "tercel get().await (futures executor)";
 /// The name of the blocking handle.
 pub const BLOCKING: &str = "tercel blocking get";
+/// The name of the handle's hit by reference.
+pub const WITH_CACHED: &str = "tercel with_cached";
 /// The name of the typed hit.
 pub const SHARED: &str = "tercel get_shared";
 /// The name of the predecessor as it comes.

@@ -7,7 +7,7 @@ mod mix;
 mod two_threads;
 
 use benches::local::{
-    self, ASYNC, BARE, BLOCKING, BORROWED, MOKA, PREDECESSOR, QUICK_CACHE, QUICK_CACHE_TTL, Rival, SHARED,
+    self, ASYNC, BARE, BLOCKING, BORROWED, MOKA, PREDECESSOR, QUICK_CACHE, QUICK_CACHE_TTL, Rival, SHARED, WITH_CACHED,
 };
 
 use crate::report::{Report, Target};
@@ -60,7 +60,7 @@ fn hits(report: &mut Report, rivals: &[Box<dyn Rival>], rounds: usize) {
         Target::at_most("blocking get, L1 hit / bare L1 owned hit", hot.ratio(BLOCKING, BARE), 1.25),
         Target::at_most("get_shared::<T> hit / bare L1 owned hit", hot.ratio(SHARED, BARE), 1.3),
     ]);
-    for name in [BORROWED, BARE, ASYNC, BLOCKING, SHARED] {
+    for name in [BORROWED, BARE, ASYNC, BLOCKING, WITH_CACHED, SHARED] {
         report.targets.push(Target::at_most(format!("{name}, allocations per hit"), hot.allocations(name), 0.0));
     }
     report.rows.extend(hot.rows().into_iter().chain(zipf.rows()));
