@@ -179,7 +179,7 @@ impl CacheManager {
     /// # Errors
     /// As there.
     pub fn get(&self, key: &str) -> Result<Option<Value>> {
-        self.0.hit(key, &EntryOptions::new()).map_or_else(|| wait(self.0.read(key)), Ok)
+        self.0.hit(key).map_or_else(|| wait(self.0.read(key)), Ok)
     }
 
     /// See [`CacheManager::get_typed`](crate::CacheManager::get_typed).
@@ -253,7 +253,7 @@ impl CacheManager {
         R: Into<Loaded>,
     {
         let options = options.into();
-        match self.0.hit(key, &options) {
+        match self.0.hit_with(key, &options) {
             Some(value) => Ok(value),
             None => wait(Box::pin(self.0.load(key, options, at_once(f)))),
         }

@@ -97,7 +97,7 @@ impl CacheManager {
         R: Into<Loaded>,
     {
         let options = options.into();
-        let value = match self.hit(key, &options) {
+        let value = match self.hit_with(key, &options) {
             Some(value) => value,
             None => Box::pin(self.load(key, options, f)).await?,
         };
@@ -118,7 +118,7 @@ impl CacheManager {
         R: Into<Loaded>,
     {
         let options = options.into();
-        match self.hit(key, &options) {
+        match self.hit_with(key, &options) {
             Some(value) => Ok(value),
             None => Box::pin(self.load(key, options, f)).await,
         }
@@ -177,10 +177,10 @@ impl CacheManager {
         options: &EntryOptions,
         decode: impl FnOnce(&Value) -> Result<T>,
     ) -> Option<Result<T>> {
-        if !self.takes_any_hit(options) {
+        if !options.takes_any_hit() {
             return None;
         }
-        let answer = match self.0.with_key(key, |key| self.0.core.resident_value(key))? {
+        let answer = match self.0.hit(key, Value::of)? {
             Some(value) => Ok(decode(&value).ok()?),
             None => Err(Error::absent()),
         };

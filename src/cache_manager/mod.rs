@@ -13,8 +13,10 @@ use std::sync::Arc;
 
 use crate::bus::InvalidationStats;
 use crate::error::{Error, Result};
+use crate::l1::L1;
 use crate::manager::{Core, Parts, take_l1};
 use crate::options::{EntryOptions, Settings};
+use crate::record::Record;
 use crate::stats::{CacheManagerStats, Health, TierStats};
 use crate::stream::{StreamEntry, StreamingBackend};
 use crate::tier::L1Cache;
@@ -49,6 +51,10 @@ pub struct CacheManager(Arc<View>);
 /// An engine seen through a prefix and defaults.
 struct View {
     core: Arc<Core>,
+    /// The engine's, nearer by.
+    l1: Arc<L1>,
+    /// Whether the defaults take whatever fresh value L1 has, and no prefix is to be put before a key.
+    plain: bool,
     prefix: Box<str>,
     defaults: EntryOptions,
 }
@@ -88,7 +94,12 @@ impl CacheManager {
     }
 
     fn start(parts: Parts, defaults: EntryOptions) -> Result<Self> {
-        Ok(Self(Arc::new(View { core: parts.assemble()?, prefix: "".into(), defaults })))
+        Ok(Self::of(parts.assemble()?, "".into(), defaults))
+    }
+
+    fn of(core: Arc<Core>, prefix: Box<str>, defaults: EntryOptions) -> Self {
+        let (l1, plain) = (core.l1().clone(), prefix.is_empty() && defaults.takes_any_hit());
+        Self(Arc::new(View { core, l1, plain, prefix, defaults }))
     }
 
     /// L1 and a Redis server, which need not be up.
@@ -180,7 +191,7 @@ impl CacheManager {
     pub fn namespace(&self, prefix: &str) -> Self {
         let view = &*self.0;
         let prefix = format!("{}{prefix}", view.prefix).into();
-        Self(Arc::new(View { core: view.core.clone(), prefix, defaults: view.defaults.clone() }))
+        Self::of(view.core.clone(), prefix, view.defaults.clone())
     }
 
     /// A view of the same engine with defaults of its own, over those of this one.
@@ -188,11 +199,22 @@ impl CacheManager {
     pub fn with_defaults(&self, options: impl Into<EntryOptions>) -> Self {
         let view = &*self.0;
         let defaults = options.into().over(&view.defaults);
-        Self(Arc::new(View { core: view.core.clone(), prefix: view.prefix.clone(), defaults }))
+        Self::of(view.core.clone(), view.prefix.clone(), defaults)
     }
 }
 
 impl View {
+    /// Runs `read` on the fresh entry of `key` in L1, if the defaults take any.
+    #[inline(always)]
+    fn hit<R>(&self, key: &str, read: impl FnOnce(Record<'_>) -> R) -> Option<R> {
+        if self.plain { self.l1.hit(key, read) } else { self.hit_otherwise(key, read) }
+    }
+
+    #[inline(never)]
+    fn hit_otherwise<R>(&self, key: &str, read: impl FnOnce(Record<'_>) -> R) -> Option<R> {
+        if self.defaults.takes_any_hit() { self.with_key(key, |key| self.l1.hit(key, read)) } else { None }
+    }
+
     /// The key as the engine knows it.
     #[inline]
     fn with_key<R>(&self, key: &str, call: impl FnOnce(&str) -> R) -> R {

@@ -8,6 +8,7 @@ use super::CacheManager;
 use crate::error::Result;
 use crate::manager::{Found, Lookup};
 use crate::options::EntryOptions;
+use crate::record::Memo;
 use crate::value::{Value, ValueRef};
 
 /// Reads.
@@ -25,24 +26,24 @@ impl CacheManager {
     /// # Cancel safety
     /// Dropping the future loses nothing: whoever waits for the same key goes on.
     pub async fn get(&self, key: &str) -> Result<Option<Value>> {
-        match self.hit(key, &EntryOptions::new()) {
+        match self.hit(key) {
             Some(value) => Ok(value),
             None => Box::pin(self.read(key)).await,
         }
     }
 
-    /// The fresh value in L1 that these options take; counted as a request if there is one.
-    #[inline]
-    pub(crate) fn hit(&self, key: &str, options: &EntryOptions) -> Option<Option<Value>> {
-        if !self.takes_any_hit(options) {
-            return None;
-        }
-        self.0.with_key(key, |key| self.0.core.hit(key))
+    /// The fresh value in L1, and `Some(None)` if the source is known to have none; counted as a request then.
+    #[inline(always)]
+    pub(crate) fn hit(&self, key: &str) -> Option<Option<Value>> {
+        let value = self.0.hit(key, Value::of)?;
+        self.0.core.count_hit(value.is_some());
+        Some(value)
     }
 
+    /// As [`hit`](CacheManager::hit), if these options take whatever is fresh.
     #[inline]
-    pub(super) fn takes_any_hit(&self, options: &EntryOptions) -> bool {
-        options.takes_any_hit() && self.0.defaults.takes_any_hit()
+    pub(crate) fn hit_with(&self, key: &str, options: &EntryOptions) -> Option<Option<Value>> {
+        if options.takes_any_hit() { self.hit(key) } else { None }
     }
 
     /// The rest of [`get`](CacheManager::get), past L1.
@@ -82,10 +83,9 @@ impl CacheManager {
     /// The fresh value in L1, if it was decoded as a `T` before; counted as a request then.
     #[inline]
     pub(crate) fn hit_decoded<T: Send + Sync + 'static>(&self, key: &str) -> Option<Arc<T>> {
-        if !self.takes_any_hit(&EntryOptions::new()) {
-            return None;
-        }
-        self.0.with_key(key, |key| self.0.core.hit_decoded(key))
+        let decoded = self.0.hit(key, |entry| entry.memo().get().and_then(Memo::recall)).flatten()?;
+        self.0.core.count_hit(true);
+        Some(decoded)
     }
 
     /// `value` decoded and shared; L1 is charged for what was decoded now.

@@ -42,20 +42,18 @@ pub(crate) fn domain() -> &'static Domain<Process> {
 /// # Cost
 /// A few instructions, none of them locked where the kernel lends its barrier; the first pin of a thread claims a slot.
 /// After the thread's own destructors have run each pin does, and gives it back.
-#[inline]
+#[inline(always)]
 pub(crate) fn pin<R>(read: impl FnOnce(&Pinned<'_>) -> R) -> R {
-    match SLOT.get() {
-        Some(slot) => DOMAIN.enter(slot, read),
-        None => pin_first(read),
+    let (slot, visits) = match SLOT.get() {
+        Some(slot) => (slot, false),
+        None => arrive(),
+    };
+    let result = DOMAIN.enter(slot, read);
+    if visits {
+        // If `read` panics there, in a thread that has all but ended, the slot stays claimed: one of them, and not pinned.
+        drop(Departure);
     }
-}
-
-/// As [`pin`], in a thread that has no slot. Apart from it, so that a pin has nothing to tidy up but itself.
-#[cold]
-#[inline(never)]
-fn pin_first<R>(read: impl FnOnce(&Pinned<'_>) -> R) -> R {
-    let (slot, _visit) = arrive();
-    DOMAIN.enter(slot, read)
+    result
 }
 
 /// Whether the current thread is pinned.
@@ -64,11 +62,10 @@ pub(crate) fn pinned_here() -> bool {
     SLOT.get().is_some_and(Slot::is_pinned)
 }
 
-/// Claims a slot: until the thread ends, or for one pin if its destructors have run.
-///
-/// The departure is made only then: to drop it is to give the slot back.
-fn arrive() -> (&'static Slot, Option<Departure>) {
+/// Claims a slot until the thread ends; or for one pin if its destructors have run, and says so.
+#[cold]
+fn arrive() -> (&'static Slot, bool) {
     let slot = DOMAIN.claim();
     SLOT.set(Some(slot));
-    (slot, STAY.try_with(|_| ()).is_err().then(|| Departure))
+    (slot, STAY.try_with(|_| ()).is_err())
 }

@@ -9,9 +9,9 @@ use crate::clock::{deadline, signed};
 use crate::error::{Error, Kind, Result};
 use crate::flight::{Entered, Followed};
 use crate::frame::Frame;
-use crate::l1::Content;
+use crate::l1::{Content, L1};
 use crate::options::Settings;
-use crate::record::{Memo, Times};
+use crate::record::Times;
 use crate::tier::shield::{Answer, Tier, scale};
 use crate::value::{Value, ValueRef};
 
@@ -29,26 +29,9 @@ pub(crate) struct Read {
 }
 
 impl Core {
-    /// The value of `key` if it is fresh in L1, and `Some(None)` if the source is known to have none. Counts the request.
-    #[inline]
-    pub(crate) fn hit(&self, key: &str) -> Option<Option<Value>> {
-        let value = self.resident_value(key)?;
-        self.count_hit(value.is_some());
-        Some(value)
-    }
-
-    /// The same without being counted.
-    #[inline]
-    pub(crate) fn resident_value(&self, key: &str) -> Option<Option<Value>> {
-        self.l1.hit(key, Value::of)
-    }
-
-    /// The decoded form of the fresh value of `key` in L1, if it was decoded as a `T`. Counts the request then.
-    #[inline]
-    pub(crate) fn hit_decoded<T: Send + Sync + 'static>(&self, key: &str) -> Option<Arc<T>> {
-        let decoded = self.l1.hit(key, |entry| entry.memo().get().and_then(Memo::recall)).flatten()?;
-        self.count(Count::L1Hit);
-        Some(decoded)
+    /// The resident entries, for who reads them on his own.
+    pub(crate) fn l1(&self) -> &Arc<L1> {
+        &self.l1
     }
 
     #[inline]

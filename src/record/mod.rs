@@ -3,7 +3,7 @@
 //! ```text
 //! header, 64 bytes | key | body, or where the body is kept elsewhere a pointer to it | tail, if any
 //! ```
-//! What a hit looks at, the second half of the header, the key and the body, lies together. The tail has what only few
+//! What a hit looks at, the end of the header, the key and the body, lies together. The tail has what only few
 //! records need: times that the header cannot say, and the state of fail-safe.
 //!
 //! # Invariants
@@ -91,24 +91,24 @@ pub(crate) struct Header {
     pub(crate) prev: AtomicPtr<Header>,
     pub(crate) next: AtomicPtr<Header>,
     memo: Slot<Memo>,
+    hash: u64,
     /// What the shard has counted for the entry, and in the top bit which queue the policy keeps it in. Under the shard's
     /// lock.
     charged: AtomicU32,
     /// How long before `fresh_until` the entry was written, in milliseconds; without meaning if there is a tail.
     lifetime: u32,
-    // What a hit looks at begins here.
-    refs: Refs,
-    key_len: u32,
-    hash: u64,
-    fresh_until: u64,
     /// When the policy last knew the entry to be used. Under the shard's lock.
     used: AtomicU32,
+    refs: Refs,
+    // What every hit looks at begins here.
+    key_len: u32,
     /// The length of a body that lies in the record.
     body_len: u16,
     /// The kind, and flags.
     sort: u8,
     /// Hits since the policy last looked, saturating at [`Record::MAX_FREQUENCY`].
     frequency: AtomicU8,
+    fresh_until: u64,
 }
 
 const _: () = assert!(size_of::<Header>() == 64);
