@@ -17,16 +17,16 @@ const KEPT: usize = 64;
 /// Dropping a limbo drops what lies in it, safe or not: whoever does so knows that the table has no reader left.
 pub(crate) struct Limbo<T> {
     retired: VecDeque<(Tag, T)>,
-    /// As long as it was allowed to get by its owner.
-    long: usize,
-    /// The length at which it is overdue next.
-    due: usize,
+    /// How many may come within one epoch.
+    most: usize,
+    /// How many have come within the last epoch, or since it was last said that they are too many.
+    young: usize,
 }
 
 impl<T> Limbo<T> {
-    /// An empty one, which is overdue when it holds `long` objects.
-    pub(crate) const fn new(long: usize) -> Self {
-        Self { retired: VecDeque::new(), long, due: long }
+    /// An empty one, which is overdue when `most` objects have come within one epoch.
+    pub(crate) const fn new(most: usize) -> Self {
+        Self { retired: VecDeque::new(), most, young: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -39,6 +39,10 @@ impl<T> Limbo<T> {
     /// Amortised constant: the room doubles when it is full.
     pub(crate) fn retire(&mut self, tag: Tag, object: T) {
         debug_assert!(self.retired.back().is_none_or(|(last, _)| *last <= tag), "a tag was taken outside the lock");
+        if self.retired.back().is_none_or(|(last, _)| *last != tag) {
+            self.young = 0;
+        }
+        self.young += 1;
         self.retired.push_back((tag, object));
     }
 
@@ -52,7 +56,6 @@ impl<T> Limbo<T> {
         if self.retired.capacity() > KEPT && self.retired.len() < self.retired.capacity() / 4 {
             self.retired.shrink_to((self.retired.len() * 2).max(KEPT));
         }
-        self.due = self.due.min((self.retired.len() * 2).max(self.long));
         free
     }
 
@@ -61,13 +64,14 @@ impl<T> Limbo<T> {
         out.extend(self.retired.drain(..).map(|(_, object)| object));
     }
 
-    /// Whether it has grown so long that its owner should call `advance`, outside the lock, rather than wait for the tick.
+    /// Whether so much has come within one epoch that its owner should call `advance`, outside the lock, rather than wait
+    /// for the tick: what is freed soon is still in the processor's caches when it is allocated again.
     ///
-    /// Says so once for each doubling, so that a guard that is held makes its writers' system calls ever rarer.
+    /// The longer it is, the more must come: a guard that is held makes its writers' system calls ever rarer.
     pub(crate) fn is_overdue(&mut self) -> bool {
-        let overdue = self.retired.len() >= self.due;
+        let overdue = self.young >= self.most.max(self.retired.len() / 4);
         if overdue {
-            self.due = self.retired.len() * 2;
+            self.young = 0;
         }
         overdue
     }

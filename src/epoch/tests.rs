@@ -69,7 +69,7 @@ fn reclaim_hands_over_the_oldest_and_no_more_than_asked() {
 }
 
 #[test]
-fn a_limbo_is_overdue_once_for_each_doubling() {
+fn a_limbo_is_overdue_within_an_epoch_and_the_longer_it_is_the_more_seldom() {
     let [domain, _] = domains();
     let mut limbo = Limbo::new(8);
     let overdue = |limbo: &mut Limbo<usize>, count: usize| {
@@ -80,10 +80,15 @@ fn a_limbo_is_overdue_once_for_each_doubling() {
             })
             .count()
     };
-    assert_eq!(overdue(&mut limbo, 128), 5, "at 8, 16, 32, 64 and 128");
+    assert_eq!(overdue(&mut limbo, 32), 4, "at 8, 16, 24 and 32");
+    assert_eq!(overdue(&mut limbo, 1000), 12, "each time a quarter of what is there");
+    for _ in 0..100 {
+        domain.advance();
+        assert_eq!(overdue(&mut limbo, 7), 0, "few within each epoch");
+    }
     domain.advance();
     let safe = domain.advance();
-    assert_eq!(reclaimed(&mut limbo, safe).len(), 128);
+    assert_eq!(reclaimed(&mut limbo, safe).len(), 1732);
     assert_eq!(overdue(&mut limbo, 8), 1, "short again");
 }
 

@@ -23,10 +23,14 @@ use crate::sync::{Mutex, MutexGuard};
 
 /// Entries that a shard has room for before its table first grows.
 const FIRST_ROOM: usize = 48;
-/// Retired objects at which a writer no longer waits for the tick to advance the epoch.
-const LONG_LIMBO: usize = 512;
-/// Retired objects that one write frees at the most: two more than it retires, so that a limbo shrinks.
+/// Retired objects within one epoch at which a writer no longer waits for the tick to advance it.
+const RETIRED_PER_EPOCH: usize = 32;
+/// Retired objects that one write frees at the most: more than it retires, so that a limbo shrinks.
 const FREED_PER_WRITE: usize = 4;
+/// As many as most writes free, which is what they retire, so that the allocator gets back piece by piece what it lends.
+const FREED_AT_ONCE: usize = 1;
+/// Retired objects of which a write frees as many as it may.
+const LONG_LIMBO: usize = 256;
 
 /// A key with its hash.
 #[derive(Debug, Clone, Copy)]
@@ -110,7 +114,7 @@ impl Extend<Retired> for Bin {
 impl Shard {
     pub(super) fn new() -> Self {
         let table = Current::new(Box::new(Table::with_room(FIRST_ROOM)));
-        let limbo = Limbo::new(LONG_LIMBO);
+        let limbo = Limbo::new(RETIRED_PER_EPOCH);
         let inner = Inner { policy: Policy::new(), markers: Markers::new(), limbo, hand: 0 };
         Self { table, inner: Mutex::new(inner) }
     }
@@ -148,7 +152,8 @@ impl Shard {
         let mut writer = Writer { inner: self.inner.lock(), shard: self };
         let result = change(&mut writer);
         let mut bin = Bin::default();
-        writer.inner.limbo.reclaim(FREED_PER_WRITE, epoch::domain().safe(), &mut bin);
+        let freed = if writer.inner.limbo.len() < LONG_LIMBO { FREED_AT_ONCE } else { FREED_PER_WRITE };
+        writer.inner.limbo.reclaim(freed, epoch::domain().safe(), &mut bin);
         let overdue = writer.inner.limbo.is_overdue();
         drop(writer);
         // After the lock (S3).
