@@ -442,6 +442,14 @@ impl CacheManager {
         wait(self.0.close())
     }
 
+    /// See [`CacheManager::resize_l1`](crate::CacheManager::resize_l1).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn resize_l1(&self, entries: usize, weight: u64) -> Result<()> {
+        self.0.resize_l1(entries, weight)
+    }
+
     /// See [`CacheManager::validate`](crate::CacheManager::validate).
     ///
     /// # Errors

@@ -49,6 +49,7 @@ mod random;
 mod record;
 mod runtime;
 // Floor 2
+mod listener;
 mod options;
 mod stats;
 mod value;
@@ -71,6 +72,7 @@ pub use bus::{InvalidationConfig, InvalidationStats};
 pub use cache_manager::{CacheManager, CacheManagerBuilder, Load, LoadValue};
 pub use clock::{Clock, ManualClock, Tick};
 pub use error::{BoxError, Error, Result, ok};
+pub use listener::Listener;
 pub use manager::{Lookup, MissReason};
 pub use options::{CacheStrategy, EntryOptions, Loaded};
 pub use runtime::BoxFuture;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::CacheManager;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::listener::Listener;
 use crate::manager::{Deadlines, Parts, take_l1};
 use crate::options::EntryOptions;
 use crate::stream::StreamingBackend;
@@ -46,6 +47,7 @@ pub struct CacheManagerBuilder {
     deadlines: Option<Deadlines>,
     load_budget: Option<usize>,
     clock: Option<Arc<dyn Clock>>,
+    listener: Option<Arc<dyn Listener>>,
 }
 
 impl CacheManagerBuilder {
@@ -125,6 +127,12 @@ impl CacheManagerBuilder {
         self
     }
 
+    /// Who hears of removals from L1, on a thread of its own.
+    pub fn listener(mut self, listener: Arc<dyn Listener>) -> Self {
+        self.listener = Some(listener);
+        self
+    }
+
     /// Starts the cache. Servers need not be up: they are connected in the background, and
     /// [`ready`](CacheManager::ready) waits for them.
     ///
@@ -145,6 +153,7 @@ impl CacheManagerBuilder {
         parts.deadlines = self.deadlines;
         parts.load_budget = self.load_budget;
         parts.clock = self.clock;
+        parts.listener = self.listener;
         Ok(parts)
     }
 

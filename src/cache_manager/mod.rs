@@ -343,6 +343,14 @@ impl CacheManager {
         Ok(())
     }
 
+    /// Changes how much L1 holds, while it is used: [`L1Cache::resize`](crate::L1Cache::resize).
+    ///
+    /// # Errors
+    /// [`is_config`](Error::is_config) as there, and if tier 1 is a backend of one's own; [`is_closed`](Error::is_closed).
+    pub fn resize_l1(&self, entries: usize, weight: u64) -> Result<()> {
+        self.0.core.resize(entries, weight)
+    }
+
     /// Recounts everything that the engine keeps account of; for tests, when nothing else runs.
     ///
     /// # Errors

@@ -15,16 +15,19 @@
 //! entries in one go when it grows.
 
 mod balance;
+mod bounds;
 mod ghost;
 mod list;
 mod marker;
 mod policy;
+mod removals;
 mod shard;
 mod table;
 #[cfg(test)]
 mod table_tests;
 
 pub(crate) use marker::Token;
+pub(crate) use removals::Removals;
 
 use std::sync::Arc;
 
@@ -38,6 +41,7 @@ use crate::hash::KeyHasher;
 use crate::record::{Body, Counted, Kind, Label, Record, Times};
 use crate::stats::RemovalCause;
 use crate::value::Value;
+use bounds::Bounds;
 use shard::{Name, Resident, Shard, Writer};
 
 /// What is to be made resident.
@@ -61,6 +65,13 @@ pub(crate) struct Limits {
 impl Limits {
     /// Nothing is ever resident: the markers alone are used.
     pub(crate) const NOTHING: Limits = Limits { entries: 0, weight: 0, max_entry: 0 };
+
+    /// The part of one of `shards`. Each has room for one entry at least, unless there is room for nothing.
+    fn share(self, shards: usize) -> Self {
+        let weight = self.weight / shards as u64;
+        let entries = (self.entries / shards).max(self.entries.min(1));
+        Limits { entries, weight, max_entry: self.max_entry.min(weight) }
+    }
 }
 
 /// The table. See the module.
@@ -68,10 +79,16 @@ pub(crate) struct L1 {
     shards: Box<[CachePadded<Shard>]>,
     hasher: KeyHasher,
     tick: Arc<Tick>,
-    limits: Limits,
-    share: Limits,
+    share: Bounds,
     counters: Counters<{ INSERTED + 1 }>,
+    /// Where removals are told, if anybody listens.
+    removals: Option<Removals>,
 }
+
+/// Entries that are looked at, or let go, under one lock, where all of them are: writers wait for no more.
+const UNDER_ONE_LOCK: usize = 128;
+/// How many times as many a sweep looks at, where many are dead.
+const MOST_SWEEPS: usize = 8;
 
 /// The counter of insertions; the removal causes come before it.
 const INSERTED: usize = RemovalCause::ALL.len();
@@ -81,20 +98,31 @@ impl L1 {
     const ENTRIES_PER_SHARD: usize = 4096;
     const MOST_SHARDS: usize = 16;
 
-    pub(crate) fn new(limits: Limits, tick: Arc<Tick>) -> Self {
+    pub(crate) fn new(limits: Limits, tick: Arc<Tick>, removals: Option<Removals>) -> Self {
         let mut count = (limits.entries / Self::ENTRIES_PER_SHARD).clamp(1, Self::MOST_SHARDS);
         while count > 1 && limits.weight / (count as u64) < limits.max_entry {
             count /= 2;
         }
         let count = 1 << count.ilog2();
-        let share = Limits { entries: limits.entries / count, weight: limits.weight / count as u64, ..limits };
         Self {
             shards: (0..count).map(|_| CachePadded::new(Shard::new())).collect(),
             hasher: KeyHasher::new(),
             tick,
-            limits,
-            share,
+            share: Bounds::new(limits.share(count)),
             counters: Counters::new(),
+            removals,
+        }
+    }
+
+    pub(crate) fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Changes how much may be resident. What is too much then goes, a few entries at a time.
+    pub(crate) fn resize(&self, limits: Limits) {
+        self.share.set(limits.share(self.shards.len()));
+        for shard in &self.shards {
+            while shard.write(|shard| self.make_some_room(shard)) {}
         }
     }
 
@@ -299,11 +327,18 @@ impl L1 {
         });
     }
 
-    /// Reclaims dead entries among the next `most` of every shard, charges decoded memos, and frees what was retired.
+    /// Reclaims dead entries among the next `most` of every shard, charges decoded memos, and frees what was retired. Where
+    /// many are dead it goes on.
     pub(crate) fn sweep(&self, most: usize) {
         let mut left = false;
         for shard in &self.shards {
-            shard.write(|shard| self.sweep_one(shard, most));
+            let (mut seen, mut dead) = (0, 0);
+            // As far as its length, and so not twice over a small one.
+            let most = shard.read(|shard| shard.len()).min(most);
+            while seen < most || dead * 8 > seen && seen < most * MOST_SWEEPS {
+                dead += shard.write(|shard| self.sweep_some(shard));
+                seen += UNDER_ONE_LOCK;
+            }
             left |= shard.reclaim();
         }
         if left {
@@ -311,16 +346,20 @@ impl L1 {
         }
     }
 
-    fn sweep_one(&self, shard: &mut Writer<'_>, most: usize) {
-        let now = self.tick.millis();
-        for entry in shard.next(most) {
+    /// Sweeps so many entries as are looked at under one lock; how many were dead.
+    fn sweep_some(&self, shard: &mut Writer<'_>) -> usize {
+        let (now, mut dead) = (self.tick.millis(), 0);
+        for entry in shard.next(UNDER_ONE_LOCK) {
             if entry.is_dead(now) {
+                dead += 1;
                 self.remove(shard, entry, RemovalCause::Expired);
             } else if entry.charged() != entry.weight() {
                 shard.recharge(entry);
             }
         }
         self.make_room(shard, 0, 0);
+        shard.fit();
+        dead
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -347,7 +386,7 @@ impl L1 {
                 shard.validate()?;
                 len += shard.len();
                 markers += shard.marked();
-                if shard.len() > self.share.entries || shard.weight() > self.share.weight {
+                if self.is_short(shard, 0, 0) {
                     return Err(format!("a shard is over its share: {} / {}", shard.len(), shard.weight()));
                 }
                 Ok(())
@@ -365,25 +404,25 @@ impl L1 {
 
     /// Gives an entry its place; or gives it back, since it has none here.
     fn place(&self, shard: &mut Writer<'_>, entry: Counted) -> Option<Counted> {
-        let record = entry.record();
-        if shard.len() >= self.share.entries {
+        let (record, share) = (entry.record(), self.share.get());
+        if shard.len() >= share.entries {
             shard.prefetch(record.hash());
         }
         let old = shard.get(Name::of(record));
         self.counters.count(INSERTED);
         let weight = u64::from(record.charged());
-        if weight > self.limits.max_entry || record.is_dead(self.tick.millis()) {
+        let heavy = weight > share.max_entry;
+        if heavy || record.is_dead(self.tick.millis()) {
             if let Some(old) = old {
                 self.remove(shard, old, RemovalCause::Replaced);
             }
-            let dead = weight <= self.limits.max_entry;
-            self.counters.count(if dead { RemovalCause::Expired } else { RemovalCause::Rejected } as usize);
+            self.tell(record, if heavy { RemovalCause::Rejected } else { RemovalCause::Expired });
             return Some(entry);
         }
         match old {
             Some(old) => {
-                self.counters.count(RemovalCause::Replaced as usize);
                 shard.replace(old, entry);
+                self.tell(*old, RemovalCause::Replaced);
                 self.make_room(shard, 0, 0);
             }
             None => {
@@ -395,20 +434,41 @@ impl L1 {
     }
 
     fn make_room(&self, shard: &mut Writer<'_>, entries: usize, weight: u64) {
-        while shard.len() + entries > self.share.entries || shard.weight() + weight > self.share.weight {
-            let now = self.tick.millis();
-            let Some(victim) = shard.victim(|record| record.is_dead(now)) else { break };
-            let dead = victim.is_dead(now);
-            self.remove(shard, victim, if dead { RemovalCause::Expired } else { RemovalCause::Evicted });
-        }
+        while self.is_short(shard, entries, weight) && self.evict(shard) {}
+    }
+
+    /// Makes room for what is resident, for so many entries as go under one lock; whether more must go.
+    fn make_some_room(&self, shard: &mut Writer<'_>) -> bool {
+        (0..UNDER_ONE_LOCK).all(|_| self.is_short(shard, 0, 0) && self.evict(shard))
+    }
+
+    fn is_short(&self, shard: &Writer<'_>, entries: usize, weight: u64) -> bool {
+        let share = self.share.get();
+        shard.len() + entries > share.entries || shard.weight() + weight > share.weight
+    }
+
+    /// Lets one entry go; whether there was one.
+    fn evict(&self, shard: &mut Writer<'_>) -> bool {
+        let now = self.tick.millis();
+        let Some(victim) = shard.victim(|record| record.is_dead(now)) else { return false };
+        let dead = victim.is_dead(now);
+        self.remove(shard, victim, if dead { RemovalCause::Expired } else { RemovalCause::Evicted })
     }
 
     fn remove<'w>(&self, shard: &mut Writer<'w>, entry: Resident<'w>, cause: RemovalCause) -> bool {
         let removed = shard.remove(entry);
         if removed {
-            self.counters.count(cause as usize);
+            self.tell(*entry, cause);
         }
         removed
+    }
+
+    /// Says why an entry is not resident any more, or has never been. The caller holds the lock of its shard.
+    fn tell(&self, record: Record<'_>, cause: RemovalCause) {
+        self.counters.count(cause as usize);
+        if let Some(removals) = &self.removals {
+            removals.tell(record.count(), cause);
+        }
     }
 }
 

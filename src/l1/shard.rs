@@ -371,8 +371,20 @@ impl<'w> Writer<'w> {
 
     /// A table of twice the room in place of the present one.
     fn grow(&mut self) {
+        self.rebuild(self.table().room() * 2);
+    }
+
+    /// A table that fits, where the present one was made for a crowd that has gone.
+    pub(super) fn fit(&mut self) {
+        let room = (self.len() * 2).max(FIRST_ROOM);
+        if self.table().room() > room * 4 {
+            self.rebuild(room);
+        }
+    }
+
+    fn rebuild(&mut self, room: usize) {
         // SAFETY: what is in the table is alive (S1).
-        let new = self.table().grown(|entry| unsafe { look(entry) }.hash());
+        let new = self.table().rebuilt(room, |entry| unsafe { look(entry) }.hash());
         let old = self.shard.table.put(new);
         self.retire(Retired::Table(old));
     }

@@ -298,9 +298,9 @@ impl<E> Table<E> {
         }
     }
 
-    /// A table of twice the room with the same entries, whose hashes `hash` tells.
-    pub(crate) fn grown(&self, hash: impl Fn(*const E) -> u64) -> Box<Self> {
-        let new = Self::with_room(self.room() * 2);
+    /// A table that has room for `entries`, with those of this one, whose hashes `hash` tells. It has room for them.
+    pub(crate) fn rebuilt(&self, entries: usize, hash: impl Fn(*const E) -> u64) -> Box<Self> {
+        let new = Self::with_room(entries);
         for entry in self.entries() {
             new.insert(hash(entry), entry);
         }

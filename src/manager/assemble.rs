@@ -16,7 +16,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::counter::Counters;
 use crate::error::{Error, Result};
 use crate::flight::Flights;
-use crate::l1::{L1, Limits};
+use crate::l1::{L1, Limits, Removals};
+use crate::listener::Listener;
 use crate::random::SystemRandom;
 use crate::runtime::{Runtime, Spawn};
 use crate::stream::StreamingBackend;
@@ -46,6 +47,7 @@ pub(crate) struct Parts {
     pub(crate) deadlines: Option<Deadlines>,
     pub(crate) load_budget: Option<usize>,
     pub(crate) clock: Option<Arc<dyn Clock>>,
+    pub(crate) listener: Option<Arc<dyn Listener>>,
 }
 
 /// A tier as one of ours, where it is.
@@ -139,8 +141,8 @@ impl Parts {
         let worker = if foreign { Some(Runtime::start_worker()?) } else { None };
         let clock = self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock::new(io.timers())));
         let l1 = match &self.l1 {
-            Some((cache, _)) => cache.attach(clock.tick())?,
-            None => Arc::new(L1::new(Limits::NOTHING, clock.tick())),
+            Some((cache, _)) => cache.attach(clock.tick(), self.listener.clone().map(Removals::start).transpose()?)?,
+            None => Arc::new(L1::new(Limits::NOTHING, clock.tick(), None)),
         };
         #[cfg(feature = "redis")]
         let wiring = self.bus.as_ref().map(|options| Wiring::new(options, io.spawner())).transpose()?;
@@ -156,6 +158,7 @@ impl Parts {
             let (bus, _): (Option<Arc<dyn Bus>>, _) = (None, weak);
             Core {
                 hot: self.l1.is_some(),
+                l1_cache: self.l1.as_ref().map(|(cache, _)| cache.clone()),
                 l1_scale: self.l1.as_ref().map_or(1.0, |(_, scale)| *scale),
                 l1,
                 tiers,

@@ -50,6 +50,7 @@ use crate::record::{Record, Times};
 use crate::runtime::{Runtime, Spawn};
 use crate::stream::StreamingBackend;
 use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::tier::L1Cache;
 use crate::tier::shield::{Tier, timeout};
 use crate::value::Value;
 use invalidate::Sweeps;
@@ -62,6 +63,8 @@ pub(crate) struct Core {
     l1: Arc<L1>,
     /// Whether tier 1 is L1 itself; a foreign tier 1 is the first of `tiers`.
     hot: bool,
+    /// L1 with its settings, where it is tier 1.
+    l1_cache: Option<Arc<L1Cache>>,
     l1_scale: f64,
     tiers: Box<[Tier]>,
     loads: Flights<LoadOutcome>,

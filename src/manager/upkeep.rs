@@ -94,6 +94,15 @@ impl Core {
         Health { tiers, invalidation: deaf }
     }
 
+    /// Changes how much L1 holds.
+    pub(crate) fn resize(&self, entries: usize, weight: u64) -> Result<()> {
+        self.admit_any()?;
+        match &self.l1_cache {
+            Some(l1) => l1.resize(entries, weight),
+            None => Err(Error::config("tier 1 is not an L1Cache: its bounds are its own")),
+        }
+    }
+
     /// Waits until every server has been reached and this instance hears the others.
     pub(crate) async fn ready(&self) -> Result<()> {
         self.admit_any()?;

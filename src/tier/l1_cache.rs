@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{BoxFuture, CacheBackend, L2CacheBackend};
 use crate::clock::{Tick, deadline, signed};
 use crate::error::{Error, Result};
-use crate::l1::{L1, Limits};
+use crate::l1::{L1, Limits, Removals};
 use crate::record::{Record, Times};
 use crate::stats::RemovalCause;
 use crate::value::{Value, ValueRef};
@@ -27,6 +27,8 @@ use crate::value::{Value, ValueRef};
 /// ```
 pub struct L1Cache {
     limits: Limits,
+    /// The greatest entry, as it was set.
+    max_entry: Option<u64>,
     origin: Instant,
     table: OnceLock<Owned>,
 }
@@ -74,7 +76,8 @@ impl L1Builder {
     /// # Errors
     /// [`is_config`](Error::is_config) if nothing could ever be resident.
     pub fn build(self) -> Result<L1Cache> {
-        Ok(L1Cache { limits: self.limits()?, origin: Instant::now(), table: OnceLock::new() })
+        let (limits, max_entry) = (self.limits()?, self.max_entry);
+        Ok(L1Cache { limits, max_entry, origin: Instant::now(), table: OnceLock::new() })
     }
 
     pub(crate) fn limits(&self) -> Result<Limits> {
@@ -122,10 +125,10 @@ impl L1Cache {
     }
 
     /// Hands the table to a manager.
-    pub(crate) fn attach(&self, tick: Arc<Tick>) -> Result<Arc<L1>> {
+    pub(crate) fn attach(&self, tick: Arc<Tick>, removals: Option<Removals>) -> Result<Arc<L1>> {
         let mut fresh = None;
         self.table.get_or_init(|| {
-            let l1 = Arc::new(L1::new(self.limits, tick));
+            let l1 = Arc::new(L1::new(self.limits, tick, removals));
             fresh = Some(l1.clone());
             Owned { l1, own_tick: None }
         });
@@ -146,7 +149,7 @@ impl L1Cache {
     fn own_table(&self) -> &L1 {
         let owned = self.table.get_or_init(|| {
             let tick = Arc::new(Tick::default());
-            Owned { l1: Arc::new(L1::new(self.limits, tick.clone())), own_tick: Some(tick) }
+            Owned { l1: Arc::new(L1::new(self.limits, tick.clone(), None)), own_tick: Some(tick) }
         });
         if let Some(tick) = &owned.own_tick {
             tick.set(self.origin.elapsed());
@@ -183,6 +186,24 @@ impl L1Cache {
         let end = deadline(Duration::from_millis(l1.now()), ttl);
         let times = Times { written: signed(l1.now()), fresh_until: end, dead_at: end };
         l1.insert(l1.payload(key, payload.into(), times));
+    }
+
+    /// Changes the bounds while the cache is used. What is too much goes before this returns, by and by: writers wait for a
+    /// few entries at the most. A bound on single entries that was set stays.
+    ///
+    /// # Errors
+    /// As [`L1Builder::build`]; and [`is_config`](Error::is_config) for fewer entries than L1 has shards, which are as many
+    /// as it was built for, 16 at the most.
+    pub fn resize(&self, entries: usize, weight: u64) -> Result<()> {
+        let limits = L1Builder { entries, weight, max_entry: self.max_entry }.limits()?;
+        let shards = self.table().shards();
+        if entries < shards {
+            return Err(Error::config(format!(
+                "l1_capacity is {entries}: this L1 has {shards} shards, of one entry each"
+            )));
+        }
+        self.table().resize(limits);
+        Ok(())
     }
 
     /// Resident entries.

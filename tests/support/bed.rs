@@ -193,6 +193,13 @@ impl Cache {
         self.load(key, options, || tercel::ok(text)).unwrap().decode().unwrap()
     }
 
+    pub fn resize_l1(&self, entries: usize, weight: u64) -> Result<()> {
+        match self.via {
+            Via::Tasks => self.tasks.resize_l1(entries, weight),
+            Via::Threads => self.threads.resize_l1(entries, weight),
+        }
+    }
+
     pub fn stats(&self) -> CacheManagerStats {
         match self.via {
             Via::Tasks => self.tasks.get_stats(),
