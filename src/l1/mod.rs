@@ -378,8 +378,29 @@ impl L1 {
         self.counters.sum(cause as usize)
     }
 
-    /// Recounts everything; for tests, when nothing else runs.
+    /// Recounts everything; for tests, when nobody but the sweep runs.
     pub(crate) fn validate(&self) -> Result<(), String> {
+        let removed = || RemovalCause::ALL.iter().map(|cause| self.removed(*cause)).sum::<u64>();
+        loop {
+            let before = (self.inserted(), removed());
+            let (len, markers) = self.recount()?;
+            // What was swept meanwhile may be in both figures, or in none.
+            if before != (self.inserted(), removed()) {
+                continue;
+            }
+            let (inserted, removed) = before;
+            if markers != 0 {
+                return Err(format!("{markers} loading markers were left behind"));
+            }
+            if inserted != len as u64 + removed {
+                return Err(format!("inserted {inserted}, resident {len}, removed {removed}"));
+            }
+            return Ok(());
+        }
+    }
+
+    /// Entries and markers, each shard checked by itself.
+    fn recount(&self) -> Result<(usize, usize), String> {
         let (mut len, mut markers) = (0, 0);
         for shard in &self.shards {
             shard.read(|shard| {
@@ -392,14 +413,7 @@ impl L1 {
                 Ok(())
             })?;
         }
-        let removed: u64 = RemovalCause::ALL.iter().map(|cause| self.removed(*cause)).sum();
-        if markers != 0 {
-            return Err(format!("{markers} loading markers were left behind"));
-        }
-        if self.inserted() != len as u64 + removed {
-            return Err(format!("inserted {}, resident {len}, removed {removed}", self.inserted()));
-        }
-        Ok(())
+        Ok((len, markers))
     }
 
     /// Gives an entry its place; or gives it back, since it has none here.
