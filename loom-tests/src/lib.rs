@@ -10,8 +10,8 @@
 
 mod sync;
 
-#[path = "../../src/l1/marker.rs"]
-mod marker;
+#[path = "../../src/hint.rs"]
+mod hint;
 #[path = "../../src/record/refs.rs"]
 mod refs;
 #[path = "../../src/park/signal.rs"]
@@ -21,7 +21,17 @@ mod slot;
 
 #[path = "../../src/l1"]
 mod l1 {
+    mod balance;
+    mod ghost;
+    mod list;
+    pub(crate) mod marker;
+    mod policy;
+    mod shard;
     pub(crate) mod table;
+
+    // What a shard has is for `l1` alone.
+    #[path = "../../loom-tests/src/shard.rs"]
+    mod models;
 }
 
 #[path = "../../src/flight"]
@@ -35,13 +45,19 @@ mod epoch {
     pub(crate) mod domain;
     pub(crate) mod limbo;
     pub(crate) mod slot;
+
+    pub(crate) use crate::process::{domain, pin};
+    pub(crate) use domain::{Pinned, Tag};
+    pub(crate) use limbo::Limbo;
 }
 
 mod calls;
+mod counts;
 mod harness;
 mod links;
 mod loading;
 mod parking;
+mod process;
 mod reclaim;
 mod record;
 mod table;

@@ -4,7 +4,7 @@ use loom::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use loom::thread;
 
 use crate::harness::models;
-use crate::marker::Markers;
+use crate::l1::marker::Markers;
 use crate::sync::{Arc, Mutex, planted};
 
 const HASH: u64 = 1;

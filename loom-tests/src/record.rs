@@ -1,147 +1,207 @@
-//! A record's counts and its slot for the decoded value: `record/refs.rs` and `record/slot.rs`.
+//! Records as far as `l1/shard.rs` and what it stands on look at them: stands in for the crate's, over loom's cells.
+//!
+//! Their counts are the crate's own (`record/refs.rs`). What the shard's lock orders lies in a cell that loom watches, and so
+//! does the value: a record that is freed has none any more. Its memory is kept until the execution ends, so that a model
+//! that is wrong finds that, and not whatever lies there next.
+
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use loom::cell::UnsafeCell;
-use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use loom::thread;
 
-use crate::epoch::domain::Domain;
-use crate::epoch::limbo::Limbo;
-use crate::harness::models;
-use crate::reclaim::{Fences, in_thread};
 use crate::refs::Refs;
-use crate::slot::{Slot, Waiting};
-use crate::sync::{Arc, planted};
+use crate::sync::atomic::AtomicPtr;
+use crate::sync::planted;
 
-/// A record as far as counts go: what it holds is written by who frees it.
-struct Counted {
+/// What a record has that is freed.
+const NOTHING: u64 = u64::MAX;
+
+pub(crate) struct Header {
+    pub(crate) prev: AtomicPtr<Header>,
+    pub(crate) next: AtomicPtr<Header>,
     refs: Refs,
-    content: UnsafeCell<bool>,
-    freed: AtomicUsize,
+    hash: u64,
+    key: String,
+    value: UnsafeCell<u64>,
+    queued: UnsafeCell<Queued>,
+    /// A hint.
+    frequency: AtomicU8,
 }
+
+/// Under the shard's lock.
+struct Queued {
+    charged: u32,
+    in_main: bool,
+    used: u32,
+}
+
+/// The memory of freed records.
+struct Graves(Mutex<Vec<Grave>>);
+
+struct Grave(NonNull<Header>);
+
+// SAFETY: nobody looks at it any more.
+unsafe impl Send for Grave {}
+
+impl Drop for Grave {
+    fn drop(&mut self) {
+        // SAFETY: made by `Box::leak`, and dropped with the execution.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}
+
+loom::lazy_static! {
+    static ref GRAVES: Graves = Graves(Mutex::new(Vec::new()));
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Record<'a> {
+    at: NonNull<Header>,
+    life: PhantomData<&'a Header>,
+}
+
+impl<'a> Record<'a> {
+    /// # Safety
+    /// Somebody holds a count of the record for as long as `'a` lasts.
+    pub(crate) unsafe fn at(at: NonNull<Header>) -> Self {
+        Self { at, life: PhantomData }
+    }
+
+    pub(crate) fn pointer(self) -> NonNull<Header> {
+        self.at
+    }
+
+    pub(crate) fn header(self) -> &'a Header {
+        // SAFETY: the memory stays until the execution ends.
+        unsafe { self.at.as_ref() }
+    }
+
+    /// The value, while the record lives.
+    pub(crate) fn value(self) -> u64 {
+        // SAFETY: loom checks that nobody frees it meanwhile.
+        let value = self.header().value.with(|value| unsafe { *value });
+        assert_ne!(value, NOTHING, "looked at after it was freed");
+        value
+    }
+
+    pub(crate) fn hash(self) -> u64 {
+        self.value();
+        self.header().hash
+    }
+
+    pub(crate) fn key(self) -> &'a str {
+        self.value();
+        &self.header().key
+    }
+
+    pub(crate) fn is_of(self, key: &str) -> bool {
+        self.key() == key
+    }
+
+    pub(crate) fn is(self, other: Record<'_>) -> bool {
+        self.at == other.at
+    }
+
+    fn queued<R>(self, look: impl FnOnce(&mut Queued) -> R) -> R {
+        // SAFETY: loom checks that nobody else looks meanwhile.
+        self.header().queued.with_mut(|queued| look(unsafe { &mut *queued }))
+    }
+
+    pub(crate) fn charged(self) -> u32 {
+        self.queued(|queued| queued.charged)
+    }
+
+    pub(crate) fn set_charged(self, weight: u32) {
+        self.queued(|queued| queued.charged = weight);
+    }
+
+    pub(crate) fn weight(self) -> u32 {
+        self.charged()
+    }
+
+    pub(crate) fn is_in_main(self) -> bool {
+        self.queued(|queued| queued.in_main)
+    }
+
+    pub(crate) fn set_in_main(self, main: bool) {
+        self.queued(|queued| queued.in_main = main);
+    }
+
+    pub(crate) fn used(self) -> u32 {
+        self.queued(|queued| queued.used)
+    }
+
+    pub(crate) fn set_used(self, used: u32) {
+        self.queued(|queued| queued.used = used);
+    }
+
+    pub(crate) fn frequency(self) -> u8 {
+        self.header().frequency.load(Relaxed)
+    }
+
+    pub(crate) fn set_frequency(self, frequency: u8) {
+        self.header().frequency.store(frequency, Relaxed);
+    }
+
+    pub(crate) fn touch(self) {
+        self.set_frequency((self.frequency() + 1).min(2));
+    }
+
+    pub(crate) fn count(self) -> Counted {
+        if !planted("taken_without_count") {
+            self.header().refs.up();
+        }
+        Counted(self.at)
+    }
+}
+
+pub(crate) struct Counted(NonNull<Header>);
+
+// SAFETY: a record is read by anyone; loom checks what changes in it.
+unsafe impl Send for Counted {}
 
 impl Counted {
-    fn new() -> Arc<Self> {
-        Arc::new(Self { refs: Refs::one(), content: UnsafeCell::new(true), freed: AtomicUsize::new(0) })
+    pub(crate) fn new(hash: u64, key: &str, value: u64) -> Self {
+        let header = Header {
+            prev: AtomicPtr::default(),
+            next: AtomicPtr::default(),
+            refs: Refs::one(),
+            hash,
+            key: key.into(),
+            value: UnsafeCell::new(value),
+            queued: UnsafeCell::new(Queued { charged: 1, in_main: false, used: 0 }),
+            frequency: AtomicU8::new(0),
+        };
+        Self(NonNull::from(Box::leak(Box::new(header))))
     }
 
-    fn used(&self) {
-        // SAFETY: loom checks that nobody writes meanwhile.
-        assert!(self.content.with(|content| unsafe { *content }), "used after it was freed");
+    pub(crate) fn record(&self) -> Record<'_> {
+        // SAFETY: this is a count of it.
+        unsafe { Record::at(self.0) }
     }
 
-    fn down(&self) {
-        if self.refs.down() {
-            // SAFETY: loom checks that nobody reads or writes meanwhile.
-            self.content.with_mut(|content| unsafe { *content = false });
-            self.freed.fetch_add(1, Relaxed);
+    pub(crate) fn into_pointer(self) -> NonNull<Header> {
+        let at = self.0;
+        std::mem::forget(self);
+        at
+    }
+
+    /// # Safety
+    /// `at` came from [`into_pointer`](Counted::into_pointer), and is taken back once.
+    pub(crate) unsafe fn from_pointer(at: NonNull<Header>) -> Self {
+        Self(at)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let header = self.record().header();
+        if header.refs.down() {
+            // SAFETY: loom checks that nobody looks meanwhile.
+            header.value.with_mut(|value| unsafe { *value = NOTHING });
+            GRAVES.0.lock().expect("nobody panics in between").push(Grave(self.0));
         }
-    }
-}
-
-/// Something that was decoded.
-struct Decoded(UnsafeCell<u64>);
-
-impl Decoded {
-    fn new(content: u64) -> Self {
-        let new = Self(UnsafeCell::new(0));
-        // SAFETY: nobody else has it.
-        new.0.with_mut(|at| unsafe { *at = content });
-        new
-    }
-
-    fn read(&self) -> u64 {
-        // SAFETY: loom checks that whoever wrote it did so before.
-        self.0.with(|content| unsafe { *content })
-    }
-}
-
-models! {
-    /// A record is freed once, by whoever takes the last count, after all uses by all others.
-    counted finds relaxed_down, no_fence_at_the_last {
-        let record = Counted::new();
-        record.refs.up();
-        let other = { let record = record.clone(); thread::spawn(move || {
-            record.refs.up();
-            record.down();
-            record.used();
-            record.down();
-        }) };
-        record.used();
-        record.down();
-        other.join().unwrap();
-        assert_eq!(record.freed.load(Relaxed), 1);
-    }
-
-    /// A reader takes a count under its pin, while the table's count goes by way of the limbo: what it took, it may use
-    /// after the pin.
-    taken_under_a_pin finds counted_after_the_pin, relaxed_down {
-        let world = Arc::new((Counted::new(), AtomicBool::new(true), Domain::<Fences, 1>::new(Fences)));
-        let reader = { let world = world.clone(); thread::spawn(move || {
-            in_thread(1);
-            let (record, linked, domain) = &*world;
-            let late = planted("counted_after_the_pin");
-            let found = domain.join().pin(|_| {
-                let found = linked.load(loom::sync::atomic::Ordering::Acquire);
-                if found && !late {
-                    record.refs.up();
-                }
-                found
-            });
-            if found {
-                if late {
-                    record.refs.up();
-                }
-                record.used();
-                record.down();
-            }
-        }) };
-        let writer = { let world = world.clone(); thread::spawn(move || {
-            in_thread(2);
-            let (record, linked, domain) = &*world;
-            linked.store(false, loom::sync::atomic::Ordering::Release);
-            let (mut limbo, mut freed) = (Limbo::new(1), Vec::new());
-            limbo.retire(domain.tag(), ());
-            domain.advance();
-            domain.advance();
-            limbo.reclaim(1, domain.safe(), &mut freed);
-            freed.into_iter().for_each(|()| record.down());
-        }) };
-        reader.join().unwrap();
-        writer.join().unwrap();
-    }
-
-    /// What is found in a slot is whole, whether it was set or made.
-    whole finds relaxed_set, relaxed_end, relaxed_get {
-        let world = Arc::new((Slot::<Decoded>::new(), Waiting::new()));
-        let maker = { let world = world.clone(); thread::spawn(move || {
-            let (slot, waiting) = &*world;
-            let made = slot.get_or_make(waiting, || Ok::<_, ()>(Decoded::new(1)));
-            assert!(made.is_ok_and(|made| made.read() <= 2));
-        }) };
-        let setter = { let world = world.clone(); thread::spawn(move || drop(world.0.set(Decoded::new(2)))) };
-        assert!(world.0.get().is_none_or(|found| found.read() > 0));
-        maker.join().unwrap();
-        setter.join().unwrap();
-        assert!(world.0.get().is_some_and(|found| found.read() > 0));
-    }
-
-    /// Of two that ask for what is not there one makes it, and the other waits for it and is woken; after a failure the
-    /// other makes it.
-    made_once finds woken_without_lock, not_woken {
-        let world = Arc::new((Slot::<Decoded>::new(), Waiting::new(), AtomicUsize::new(0)));
-        let asks = |fails: bool| { let world = world.clone(); move || {
-            let (slot, waiting, made) = &*world;
-            let make = || {
-                made.fetch_add(1, Relaxed);
-                if fails { Err(()) } else { Ok(Decoded::new(1)) }
-            };
-            slot.get_or_make(waiting, make).map(Decoded::read)
-        } };
-        let failing = thread::spawn(asks(true));
-        let got = asks(false)();
-        let other = failing.join().unwrap();
-        assert_eq!(got, Ok(1));
-        let made = world.2.load(Relaxed);
-        assert!(other.is_err() && made == 2 || other == Ok(1) && made == 1, "{other:?} of {made}");
     }
 }

@@ -20,6 +20,8 @@ mod ghost;
 mod list;
 mod marker;
 mod policy;
+#[cfg(test)]
+mod policy_tests;
 mod removals;
 mod shard;
 mod table;

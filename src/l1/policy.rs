@@ -26,16 +26,16 @@ use crate::record::Record;
 
 /// Entries that one eviction sends round at the most. After half of them it turns to the small queue, and at last takes what is
 /// at the end, hit or not.
-const MOST_TURNS: usize = 32;
+pub(super) const MOST_TURNS: usize = 32;
 /// Entries of main that one arrival sends round at the most, to see how long the coldest has been idle.
-const MOST_LOOKS: usize = 8;
+pub(super) const MOST_LOOKS: usize = 8;
 
 /// The queues of one shard, used under its lock.
 pub(super) struct Policy {
-    small: List,
+    pub(super) small: List,
     main: List,
-    ghosts: Ghosts,
-    balance: Balance,
+    pub(super) ghosts: Ghosts,
+    pub(super) balance: Balance,
 }
 
 impl Policy {
@@ -217,7 +217,3 @@ impl Policy {
         self.ghosts.validate()
     }
 }
-
-#[cfg(test)]
-#[path = "policy_tests.rs"]
-mod tests;

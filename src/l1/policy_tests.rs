@@ -1,10 +1,11 @@
 //! The queues of one shard against requests of known shapes.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
+#![expect(unsafe_code, reason = "whoever calls the policy keeps its entries alive")]
 
 use std::collections::HashMap;
 
-use super::{MOST_LOOKS, MOST_TURNS, Policy};
+use super::policy::{MOST_LOOKS, MOST_TURNS, Policy};
 use crate::record::{Body, Counted, Kind, Label, Record, Times};
 
 /// SplitMix64, and with it hashes and chances.

@@ -19,7 +19,7 @@ use super::table::{Current, Place, Table};
 use crate::epoch::{self, Limbo, Pinned, Tag};
 use crate::hint;
 use crate::record::{Counted, Header, Record};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, planted};
 
 /// Entries that a shard has room for before its table first grows.
 const FIRST_ROOM: usize = 48;
@@ -299,7 +299,8 @@ impl<'w> Writer<'w> {
 
     fn place(&self, record: Record<'_>) -> Option<Place> {
         let wanted = record.pointer().as_ptr().cast_const();
-        self.table().locate(record.hash(), |entry| entry == wanted).map(|(place, _)| place)
+        let is = |entry| entry == wanted || planted("removed_by_name");
+        self.table().locate(record.hash(), is).map(|(place, _)| place)
     }
 
     /// Puts in an entry whose name is not there.
@@ -332,8 +333,10 @@ impl<'w> Writer<'w> {
     pub(super) fn remove(&mut self, entry: Resident<'w>) -> bool {
         let Some(place) = self.place(*entry) else { return false };
         self.table().remove(place, entry.hash());
-        // SAFETY: it was in the table, and so in a queue (S4).
-        unsafe { self.inner.policy.remove(*entry) };
+        if !planted("left_in_its_queue") {
+            // SAFETY: it was in the table, and so in a queue (S4).
+            unsafe { self.inner.policy.remove(*entry) };
+        }
         self.retire(Retired::Entry(entry.pointer()));
         true
     }
@@ -391,6 +394,9 @@ impl<'w> Writer<'w> {
 
     /// Keeps what was just unlinked until no reader is left.
     fn retire(&mut self, retired: Retired) {
+        if planted("freed_at_once") {
+            return drop(Garbage(retired));
+        }
         let tag: Tag = epoch::domain().tag();
         self.inner.limbo.retire(tag, retired);
     }

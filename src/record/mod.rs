@@ -18,7 +18,7 @@
 //! | `last` | `Refs::down` | `Refs::down`, the last one | all uses of the record, to its end |
 //! | `memo` | `Slot::set`, `Busy::end` | `Slot::get` | the decoded value |
 //!
-//! Checked by `loom-tests/` (`record.rs`).
+//! Checked by `loom-tests/` (`counts.rs`).
 
 #![expect(unsafe_code, reason = "the lengths of key and body are known at run time, and all of it is one allocation")]
 
