@@ -1,55 +1,26 @@
 //! Striped counters: exact when quiescent, one plain store to count.
 //!
-//! # Invariants
-//! - C1: a stripe other than the shared one is written by one thread at a time, the one that holds its number.
-//! - C2: a number is given back when its thread ends, and the next holder continues from the value it finds.
-//!
-//! # Edges
-//! | edge | release side | acquire side | carries |
-//! |---|---|---|---|
-//! | hand-on | the mutex of the free numbers, unlocked by the ending thread | the same mutex, locked by the new thread | all counts of the old holder |
+//! Each thread has a number, and every set of counters a stripe for it (`stripes`).
+
+mod stripes;
 
 use std::cell::Cell;
 
-use crossbeam_utils::CachePadded;
-
-use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use stripes::{Numbers, Stripes};
 
 /// Threads that own a stripe at one time; further ones share the last stripe.
 const OWNED: usize = 63;
 
-static FREE: Mutex<Numbers> = Mutex::new(Numbers { returned: Vec::new(), next: 0 });
-
-struct Numbers {
-    returned: Vec<usize>,
-    next: usize,
-}
+static NUMBERS: Numbers<OWNED> = Numbers::new();
 
 /// A thread's number, given back when the thread ends.
 struct Number(usize);
-
-impl Number {
-    fn take() -> Self {
-        let mut free = FREE.lock();
-        if let Some(number) = free.returned.pop() {
-            return Number(number);
-        }
-        if free.next < OWNED {
-            free.next += 1;
-            return Number(free.next - 1);
-        }
-        Number(OWNED)
-    }
-}
 
 impl Drop for Number {
     fn drop(&mut self) {
         // Counting goes on in destructors that run later in this thread: they use the shared stripe (C1).
         MINE.set(OWNED);
-        if self.0 < OWNED {
-            FREE.lock().returned.push(self.0);
-        }
+        NUMBERS.give_back(self.0);
     }
 }
 
@@ -57,7 +28,7 @@ const UNKNOWN: usize = usize::MAX;
 
 thread_local! {
     static MINE: Cell<usize> = const { Cell::new(UNKNOWN) };
-    static OWNER: Number = Number::take();
+    static OWNER: Number = Number(NUMBERS.take());
 }
 
 #[inline]
@@ -74,14 +45,11 @@ fn register() -> usize {
 }
 
 /// `N` counters, striped by thread.
-pub(crate) struct Counters<const N: usize> {
-    stripes: Box<[CachePadded<[AtomicU64; N]>]>,
-}
+pub(crate) struct Counters<const N: usize>(Stripes<OWNED, N>);
 
 impl<const N: usize> Counters<N> {
     pub(crate) fn new() -> Self {
-        let stripe = || CachePadded::new([const { AtomicU64::new(0) }; N]);
-        Self { stripes: (0..=OWNED).map(|_| stripe()).collect() }
+        Self(Stripes::new())
     }
 
     /// Adds one.
@@ -92,21 +60,12 @@ impl<const N: usize> Counters<N> {
 
     #[inline]
     pub(crate) fn add(&self, which: usize, n: u64) {
-        let stripe = stripe();
-        let counter = &self.stripes[stripe][which];
-        if stripe < OWNED {
-            // Relaxed: this thread alone writes the stripe (C1), readers want some recent value.
-            counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
-        } else {
-            // Relaxed: several threads add here, and a sum needs no order.
-            counter.fetch_add(n, Ordering::Relaxed);
-        }
+        self.0.add(stripe(), which, n);
     }
 
     /// The sum over all threads; exact when nobody counts.
     pub(crate) fn sum(&self, which: usize) -> u64 {
-        // Relaxed: a snapshot of independent counters.
-        self.stripes.iter().map(|stripe| stripe[which].load(Ordering::Relaxed)).fold(0, u64::wrapping_add)
+        self.0.sum(which)
     }
 }
 

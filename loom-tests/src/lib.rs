@@ -40,6 +40,15 @@ mod flight {
     pub(crate) mod waiters;
 }
 
+#[path = "../../src/counter"]
+mod counter {
+    mod stripes;
+
+    // What stripes have is for `counter` alone.
+    #[path = "../../loom-tests/src/counting.rs"]
+    mod models;
+}
+
 #[path = "../../src/epoch"]
 mod epoch {
     pub(crate) mod domain;
