@@ -57,7 +57,7 @@ impl Decoded {
 
 models! {
     /// A record is freed once, by whoever takes the last count, after all uses by all others.
-    counted finds relaxed_down, no_fence_at_the_last {
+    counted finds relaxed_down, last_not_acquired {
         let record = Counted::new();
         record.refs.up();
         let other = { let record = record.clone(); thread::spawn(move || {

@@ -2,7 +2,7 @@
 //!
 //! The invariants and edges named here are those of the module above.
 
-use crate::sync::atomic::{AtomicU32, Ordering, fence};
+use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::planted;
 
 pub(crate) struct Refs(AtomicU32);
@@ -32,10 +32,9 @@ impl Refs {
         if self.0.fetch_sub(1, release) != 1 {
             return false;
         }
-        // Acquire, edge `last`: whoever frees the record has seen all uses of it.
-        if !planted("no_fence_at_the_last") {
-            fence(Ordering::Acquire);
-        }
+        // Acquire, edge `last`: whoever frees the record has seen all uses of it. A load of what was just written, and no
+        // fence, so that race detectors follow it.
+        self.0.load(if planted("last_not_acquired") { Ordering::Relaxed } else { Ordering::Acquire });
         true
     }
 }
