@@ -27,10 +27,9 @@ const FIRST_ROOM: usize = 48;
 const RETIRED_PER_EPOCH: usize = 32;
 /// Retired objects that one write frees at the most: more than it retires, so that a limbo shrinks.
 const FREED_PER_WRITE: usize = 4;
-/// As many as most writes free, which is what they retire, so that the allocator gets back piece by piece what it lends.
-const FREED_AT_ONCE: usize = 1;
-/// Retired objects of which a write frees as many as it may.
-const LONG_LIMBO: usize = 256;
+/// A write frees one object, which is what most retire, and one more for so many that are there: the allocator gets back
+/// piece by piece what it lends.
+const LIMBO_STEP: usize = 96;
 
 /// A key with its hash.
 #[derive(Debug, Clone, Copy)]
@@ -152,7 +151,7 @@ impl Shard {
         let mut writer = Writer { inner: self.inner.lock(), shard: self };
         let result = change(&mut writer);
         let mut bin = Bin::default();
-        let freed = if writer.inner.limbo.len() < LONG_LIMBO { FREED_AT_ONCE } else { FREED_PER_WRITE };
+        let freed = (1 + writer.inner.limbo.len() / LIMBO_STEP).min(FREED_PER_WRITE);
         writer.inner.limbo.reclaim(freed, epoch::domain().safe(), &mut bin);
         let overdue = writer.inner.limbo.is_overdue();
         drop(writer);
