@@ -1,6 +1,9 @@
 //! Reads.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use serde::de::DeserializeOwned;
 
@@ -9,6 +12,7 @@ use crate::error::Result;
 use crate::manager::{Found, Lookup};
 use crate::options::EntryOptions;
 use crate::record::Memo;
+use crate::runtime::BoxFuture;
 use crate::value::{Value, ValueRef};
 
 /// Reads.
@@ -25,11 +29,8 @@ impl CacheManager {
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing: whoever waits for the same key goes on.
-    pub async fn get(&self, key: &str) -> Result<Option<Value>> {
-        match self.hit(key) {
-            Some(value) => Ok(value),
-            None => Box::pin(self.read(key)).await,
-        }
+    pub fn get<'a>(&'a self, key: &'a str) -> impl Future<Output = Result<Option<Value>>> + Send + 'a {
+        Get { cache: self, key, below: None }
     }
 
     /// The fresh value in L1, and `Some(None)` if the source is known to have none; counted as a request then.
@@ -136,5 +137,35 @@ impl CacheManager {
         let settings = self.0.settings(EntryOptions::new());
         let key = self.0.key(key);
         Box::pin(self.0.core.lookup(&key, &settings)).await
+    }
+}
+
+/// The future of [`CacheManager::get`], written out so that a hit is a part of its caller: no state is kept for it.
+struct Get<'a> {
+    cache: &'a CacheManager,
+    key: &'a str,
+    /// The read past L1, once it has begun.
+    below: Option<BoxFuture<'a, Result<Option<Value>>>>,
+}
+
+impl Get<'_> {
+    #[cold]
+    #[inline(never)]
+    fn poll_below(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Value>>> {
+        self.below.get_or_insert_with(|| Box::pin(self.cache.read(self.key))).as_mut().poll(cx)
+    }
+}
+
+impl Future for Get<'_> {
+    type Output = Result<Option<Value>>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.below.is_none()
+            && let Some(value) = self.cache.hit(self.key)
+        {
+            return Poll::Ready(Ok(value));
+        }
+        self.poll_below(cx)
     }
 }

@@ -147,7 +147,7 @@ impl L1 {
     /// # Cost
     /// One hash, one pin, one probe, one key compare, one look at the tick. No lock, no allocation; the entry's frequency
     /// is written until it saturates.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn hit<R>(&self, key: &str, read: impl FnOnce(Record<'_>) -> R) -> Option<R> {
         let name = self.name(key);
         epoch::pin(|pinned| {

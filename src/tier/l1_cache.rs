@@ -162,6 +162,7 @@ impl L1Cache {
     /// # Cost
     /// The bare owned hit: one hash, one probe, one key compare and one reference count.
     #[must_use]
+    #[inline]
     pub fn find(&self, key: &str) -> Option<Value> {
         self.table().hit(key, Value::of).flatten()
     }
