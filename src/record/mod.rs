@@ -85,7 +85,7 @@ pub(crate) struct Label<'a> {
 }
 
 /// The first part of a record.
-#[repr(C)]
+#[repr(C, align(8))]
 pub(crate) struct Header {
     /// The neighbours in the policy's queue. Under the shard's lock.
     pub(crate) prev: AtomicPtr<Header>,
@@ -111,7 +111,8 @@ pub(crate) struct Header {
     fresh_until: u64,
 }
 
-const _: () = assert!(size_of::<Header>() == 64);
+/// Smaller only where pointers are.
+const _: () = assert!(size_of::<Header>() == 64 || size_of::<usize>() < 8 && size_of::<Header>() < 64);
 
 /// The bits of `sort` that are the kind.
 const KIND: u8 = 3;
@@ -125,6 +126,9 @@ const WEIGHED: u8 = 16;
 const IN_MAIN: u32 = 1 << 31;
 /// The most that an entry weighs.
 const HEAVIEST: u32 = IN_MAIN - 1;
+
+/// The longest key is shorter.
+const LONGEST_KEY: usize = 1 << 30;
 
 /// The longest body that is copied into its record.
 const LONGEST_COPIED: usize = 4096;
@@ -142,6 +146,9 @@ struct Tail {
     /// No computation is tried before this time while the stale value stands in (fail-safe).
     retry_at: AtomicU64,
 }
+
+// The parts are aligned as far as the record is.
+const _: () = assert!(align_of::<Elsewhere>() <= align_of::<Header>() && align_of::<Tail>() <= align_of::<Header>());
 
 /// Where the parts of a record lie.
 struct Parts {
@@ -161,8 +168,8 @@ impl Parts {
         };
         let tail = body_end.next_multiple_of(align_of::<Tail>());
         let end = if sort & TAIL == 0 { body_end } else { tail + size_of::<Tail>() };
-        // SAFETY: the alignment is a power of two; keys and copied bodies have less than 2^32 bytes each, so that the sum
-        // does not overflow where `usize` has 64 bits, and where it has 32 no key nor body is half the address space.
+        // SAFETY: the alignment is a power of two; keys have less than 2^30 bytes and copied bodies less than 2^16, so that the
+        // sum is less than 2^31 - 8 also where `isize` has 32 bits.
         let layout = unsafe { Layout::from_size_align_unchecked(end, align_of::<Header>()) };
         Self { body, tail, layout }
     }
@@ -448,7 +455,7 @@ impl Counted {
     /// One allocation, and a copy of key and body; of a body that was given and is longer than 4 KiB, its reference count.
     ///
     /// # Panics
-    /// If the key has 4 GiB or more: the callers refuse such keys.
+    /// If the key has 1 GiB or more.
     pub(crate) fn new(kind: Kind, body: Body<'_>, label: Label<'_>) -> Self {
         let (copied, elsewhere) = match &body {
             Body::Copied(body) if body.len() <= LONGEST_COPIED => (*body, None),
@@ -464,7 +471,8 @@ impl Counted {
             | if elsewhere.is_some() { ELSEWHERE } else { 0 }
             | if lifetime.is_none() { TAIL } else { 0 }
             | if weight.is_some() { WEIGHED } else { 0 };
-        let key_len = u32::try_from(key.len()).expect("a key has less than 4 GiB");
+        assert!(key.len() < LONGEST_KEY, "a key has less than 1 GiB");
+        let key_len = key.len() as u32;
         // Copied bodies are short.
         let body_len = copied.len() as u16;
         let Parts { body, tail, layout } = Parts::of(key_len, body_len, sort);
