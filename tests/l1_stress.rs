@@ -1,5 +1,5 @@
 //! L1 under everything at once: owned, borrowed and decoded reads, writes of all sizes, loads, removals, patterns, evictions,
-//! growth, expiry, values that are held for long, from four threads, through both handles and through `L1Cache` by itself.
+//! growth, new bounds, expiry, values that are held for long, from four threads, through both handles and through `L1Cache` by itself.
 //! What is read is always a value that was written under that key; at the end everything adds up, and what the users' types
 //! own is dropped.
 //!
@@ -323,6 +323,11 @@ fn alone(l1: &L1Cache, alive: &'static Alive, random: &mut Random, held: &mut Ve
                 of_key(value.as_bytes().unwrap(), key);
             });
         }
+        11 if random.below(1000) == 0 => {
+            // Refused where it makes no sense.
+            let entries = 10 + random.below(2000) as usize;
+            l1.resize(entries, 100_000 + random.below(1 << 20)).ok();
+        }
         _ => {
             if let Some(value) = l1.find(&name) {
                 of_key(value.as_bytes().unwrap(), key);
@@ -335,6 +340,8 @@ fn alone(l1: &L1Cache, alive: &'static Alive, random: &mut Random, held: &mut Ve
 fn stress_alone(what: &str, alive: &'static Alive, capacity: usize, weight: u64) {
     let l1 = L1Cache::builder().capacity(capacity).weight(weight).max_entry_size(weight.min(64 << 10)).build().unwrap();
     four_threads(what, |random, held| alone(&l1, alive, random, held));
+    l1.validate().unwrap();
+    l1.resize(capacity, weight).unwrap();
     l1.validate().unwrap();
     assert!(l1.len() <= capacity && l1.weight() <= weight, "{} entries of {}", l1.len(), l1.weight());
     drop(l1);

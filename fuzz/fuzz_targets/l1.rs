@@ -117,7 +117,7 @@ impl Model {
 
 /// L1 by itself: its time is the machine's, so that a life is none or without an end.
 fn bare(bounds: Bounds, bytes: &mut Bytes<'_>) {
-    let Bounds { entries, weight, max_entry, .. } = bounds;
+    let Bounds { mut entries, mut weight, max_entry, .. } = bounds;
     let l1 = L1Cache::builder().capacity(entries as usize).weight(weight).max_entry_size(max_entry);
     let l1 = l1.build().expect("something has room");
     let (mut model, mut held) = (Model::default(), Vec::new());
@@ -160,6 +160,14 @@ fn bare(bounds: Bounds, bytes: &mut Bytes<'_>) {
             _ if operation & 32 != 0 => {
                 block_on(l1.remove_pattern("a*")).expect("L1 does not fail");
                 model.remove_where(|key| key.starts_with('a'));
+            }
+            _ if operation & 64 != 0 => {
+                let change = bytes.or_zero();
+                let new = (bounds.entries * (change & 15) / 8, bounds.weight * (change >> 4) / 8);
+                if l1.resize(new.0 as usize, new.1).is_ok() {
+                    (entries, weight) = new;
+                    room = false;
+                }
             }
             _ => held.clear(),
         }
