@@ -20,6 +20,7 @@ mod show;
 mod value_ref;
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 use bytes::Bytes;
 use serde::de::{Deserialize, DeserializeOwned};
@@ -70,6 +71,11 @@ pub struct Value(Counted);
 
 /// Where those wait who ask for the decoded form of a value while another decodes it.
 static DECODING: Waiting = Waiting::new();
+
+thread_local! {
+    /// Whether this thread makes a decoded form that others may wait for.
+    static MAKES: Cell<bool> = const { Cell::new(false) };
+}
 
 impl Value {
     /// Encodes a value as a MessagePack document.
@@ -151,8 +157,9 @@ impl Value {
     /// another type decode anew each time.
     ///
     /// # Cost
-    /// The first call decodes, and concurrent first calls wait for it; a `Deserialize` must not ask for the shared form of
-    /// the very value that it decodes. A later call is one reference count, no lock and no allocation.
+    /// The first call decodes, and concurrent first calls wait for it. A later call is one reference count, no lock and no
+    /// allocation. A `Deserialize` that asks for a shared form in turn waits for nobody: what is not decoded yet it decodes
+    /// for itself.
     ///
     /// # Errors
     /// As [`decode`](Value::decode); a failure is not kept.
@@ -169,13 +176,25 @@ impl Value {
     pub fn shared<T: DeserializeOwned + Send + Sync + 'static>(&self) -> Result<Arc<T>> {
         match self.memo() {
             Some(memo) => memo.recall(),
-            None => self
-                .record()
-                .memo()
-                .get_or_make(&DECODING, || self.decode().map(Arc::new).map(Memo::new::<T>))?
-                .recall(),
+            // Whoever makes one must not wait for another: its maker may wait for this one.
+            None if MAKES.get() => None,
+            None => self.record().memo().get_or_make(&DECODING, || self.make().map(Memo::new::<T>))?.recall(),
         }
         .map_or_else(|| self.decode().map(Arc::new), Ok)
+    }
+
+    /// The decoded form, which others wait for meanwhile.
+    fn make<T: DeserializeOwned>(&self) -> Result<Arc<T>> {
+        struct Making;
+
+        impl Drop for Making {
+            fn drop(&mut self) {
+                MAKES.set(false);
+            }
+        }
+        MAKES.set(true);
+        let _making = Making;
+        self.decode().map(Arc::new)
     }
 
     /// The document as MessagePack. A raw payload becomes a byte string, copied behind its header.
