@@ -2,6 +2,7 @@
 //! value of its key and fresh, what was removed is never found, and the bounds hold after every operation.
 #![no_main]
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -109,7 +110,10 @@ impl Model {
         match (expected, found) {
             (Some(expected), Some(found)) => assert!(expected.payload == found, "{key:?} has another value"),
             (Some(expected), None) => assert!(evicts || !expected.stays, "{key:?} is gone"),
-            (None, Some(_)) => panic!("{key:?} is found, and has no fresh value"),
+            (None, Some(found)) => {
+                let was = self.entries.get(key).map(|was| (was.fresh_until, was.payload == found));
+                panic!("{key:?} is found at {}, and has no fresh value: {was:?}", self.now)
+            }
             (None, None) => {}
         }
     }
@@ -247,15 +251,18 @@ fn managed(shape: u64, bytes: &mut Bytes<'_>) {
             }
             10 => {
                 let payload = bytes.payload();
-                let load = || tercel::ok(Value::bytes(payload.clone()));
+                let runs = Cell::new(false);
+                let load = || {
+                    runs.set(true);
+                    tercel::ok(Value::bytes(payload.clone()))
+                };
                 let found = cache.get_or_compute_with(&key, Duration::from_millis(30), load).expect("it has a value");
                 let found = found.as_bytes().expect("a raw payload");
-                let known = model.entries.get(&key).filter(|known| model.now < known.fresh_until);
-                if known.is_some_and(|known| known.payload == found) {
+                model.check(&key, (!runs.get()).then_some(found), evicts());
+                if !runs.get() {
                     continue;
                 }
-                model.check(&key, None, evicts());
-                assert!(found == payload, "neither loaded nor stored");
+                assert!(found == payload, "not what was loaded");
                 let stays = bounds.takes(&key, &payload);
                 model.set(key, payload, if stays { 30 } else { 0 }, 0, stays);
             }
