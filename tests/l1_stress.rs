@@ -83,7 +83,7 @@ struct Payload {
 }
 
 impl Payload {
-    fn new(alive: &'static Alive, key: u64, length: usize) -> Bytes {
+    fn bytes(alive: &'static Alive, key: u64, length: usize) -> Bytes {
         alive.payloads.fetch_add(1, Ordering::Relaxed);
         Bytes::from_owner(Self { bytes: vec![key as u8; length], alive })
     }
@@ -257,7 +257,7 @@ fn payloads(cache: &CacheManager, alive: &'static Alive, random: &mut Random, he
     let name = format!("raw:{key}");
     match random.below(8) {
         0 => {
-            let value = Value::bytes(Payload::new(alive, key, random.length() + 1));
+            let value = Value::bytes(Payload::bytes(alive, key, random.length() + 1));
             cache.set_with_strategy(&name, value, random.life()).unwrap();
         }
         1 => cache.invalidate(&name).unwrap(),
@@ -302,7 +302,7 @@ fn alone(l1: &L1Cache, alive: &'static Alive, random: &mut Random, held: &mut Ve
             let life = if random.below(20) == 0 { Duration::ZERO } else { Duration::MAX };
             let length = random.length() + 1;
             if random.below(2) == 0 {
-                l1.insert(&name, Payload::new(alive, key, length), life);
+                l1.insert(&name, Payload::bytes(alive, key, length), life);
             } else {
                 l1.insert(&name, vec![key as u8; length], life);
             }
