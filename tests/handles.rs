@@ -40,7 +40,8 @@ fn collect(body: &[String], found: &mut BTreeMap<String, Method>) {
         if body[i] == "pub" && body.get(name - 1).is_some_and(|next| next == "fn") {
             let end = (name..body.len()).find(|&at| body[at] == "{").unwrap();
             let whole = &body[name + 1..end];
-            let method = Method { arguments: arguments(whole), signature: normal(whole), is_async };
+            let (signature, is_async) = awaited(normal(whole), is_async);
+            let method = Method { arguments: arguments(whole), signature, is_async };
             assert_eq!(found.insert(body[name].clone(), method), None, "`{}` is declared twice", body[name]);
             i = closing(body, end);
         } else if body[i] == "{" {
@@ -82,6 +83,15 @@ fn normal(signature: &[String]) -> String {
     }
     // Where a future is returned, the result is an associated type: as a parameter of the trait it could not be borrowed.
     words.join(" ").replace("LoadValue < Ok = R ,", "Load < R ,")
+}
+
+/// A method that returns its future by name, written as the async method that it is.
+fn awaited(signature: String, is_async: bool) -> (String, bool) {
+    const FUTURE: &str = "impl Future < Output = ";
+    let Some((before, answer)) = signature.split_once(FUTURE) else { return (signature, is_async) };
+    let (answer, _) = answer.split_once(" > + Send + ").expect("a future that is sent");
+    let before = before.strip_prefix("< ' a > ").unwrap_or(before).replace("& ' a ", "& ");
+    (format!("{before}{answer}"), true)
 }
 
 fn both() -> (BTreeMap<String, Method>, BTreeMap<String, Method>) {
