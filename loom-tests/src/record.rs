@@ -63,6 +63,8 @@ pub(crate) struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
+    pub(crate) fn prefetch(_: *const Header) {}
+
     /// # Safety
     /// Somebody holds a count of the record for as long as `'a` lasts.
     pub(crate) unsafe fn at(at: NonNull<Header>) -> Self {

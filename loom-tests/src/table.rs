@@ -165,7 +165,7 @@ models! {
         let writer = { let world = world.clone(); thread::spawn(move || {
             let (current, entries) = &*world;
             // SAFETY: the tables are freed at the end.
-            let new = unsafe { &*current.own() }.rebuilt(12, |entry| if is(entry, 2) { hash(9) + 1 } else { hash(5) });
+            let new = unsafe { &*current.own() }.rebuilt(12, |_| (), |entry| if is(entry, 2) { hash(9) + 1 } else { hash(5) });
             let old = current.put(new);
             entries[2].write(3);
             // SAFETY: as above.
@@ -220,7 +220,7 @@ fn reclaim<B: Barrier + Default + Send + Sync + 'static>() {
             let (current, entries, domain) = &*world;
             let early = planted("tag_before_unlink").then(|| domain.tag());
             // SAFETY: as above.
-            let old = current.put(unsafe { &*current.own() }.rebuilt(12, |_| hash(5)));
+            let old = current.put(unsafe { &*current.own() }.rebuilt(12, |_| (), |_| hash(5)));
             // SAFETY: as above.
             let table = unsafe { &*current.own() };
             let (place, _) = table.locate(hash(5), |entry| is(entry, 1)).expect("is there");

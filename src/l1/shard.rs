@@ -386,7 +386,7 @@ impl<'w> Writer<'w> {
 
     fn rebuild(&mut self, room: usize) {
         // SAFETY: what is in the table is alive (S1).
-        let new = self.table().rebuilt(room, |entry| unsafe { look(entry) }.hash());
+        let new = self.table().rebuilt(room, Record::prefetch, |entry| unsafe { look(entry) }.hash());
         let old = self.shard.table.put(new);
         self.retire(Retired::Table(old));
     }

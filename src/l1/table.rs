@@ -37,6 +37,8 @@ const ONES: u64 = 0x0001_0101_0101_0101;
 const TAG_BITS: u64 = ONES << 7;
 const OVERFLOW: u32 = 56;
 const MOST_OVERFLOW: u64 = 255;
+/// Buckets between the one that is moved and the one whose entries are fetched.
+const AHEAD: usize = 2;
 
 #[repr(align(64))]
 struct Bucket<E> {
@@ -298,11 +300,17 @@ impl<E> Table<E> {
         }
     }
 
-    /// A table that has room for `entries`, with those of this one, whose hashes `hash` tells. It has room for them.
-    pub(crate) fn rebuilt(&self, entries: usize, hash: impl Fn(*const E) -> u64) -> Box<Self> {
+    /// A table that has room for `entries`, with those of this one, whose hashes `hash` tells. It has room for them. `soon` is
+    /// told a while before `hash` is asked.
+    pub(crate) fn rebuilt(&self, entries: usize, soon: impl Fn(*const E), hash: impl Fn(*const E) -> u64) -> Box<Self> {
         let new = Self::with_room(entries);
-        for entry in self.entries() {
-            new.insert(hash(entry), entry);
+        for bucket in 0..self.buckets.len() {
+            if bucket + AHEAD < self.buckets.len() {
+                self.entries_of(bucket + AHEAD).for_each(|entry| soon(entry));
+            }
+            for entry in self.entries_of(bucket) {
+                new.insert(hash(entry), entry);
+            }
         }
         Box::new(new)
     }

@@ -30,12 +30,14 @@ mod tests;
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
+use std::mem::{self, offset_of};
 use std::ptr::NonNull;
-use std::{mem, slice};
+use std::slice;
 
 use bytes::Bytes;
 
 use crate::error::Error;
+use crate::hint;
 use crate::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 pub(crate) use memo::Memo;
 use refs::Refs;
@@ -199,6 +201,11 @@ impl<'a> Record<'a> {
     #[inline]
     pub(crate) unsafe fn at(at: NonNull<Header>) -> Self {
         Self { at, life: PhantomData }
+    }
+
+    /// Says that the hash of a record, if `at` is one, is soon asked for.
+    pub(crate) fn prefetch(at: *const Header) {
+        hint::prefetch(at.wrapping_byte_add(offset_of!(Header, hash)));
     }
 
     #[inline]
