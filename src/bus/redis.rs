@@ -58,7 +58,7 @@ impl RedisBus {
             let fields = audit(&change, &self.inbox.origin);
             commands.push(append(&self.config.audit_stream, &fields, self.config.audit_stream_maxlen));
         }
-        let mut answers = self.link.call_all(commands).await?.into_iter();
+        let mut answers = self.link.call_all(&commands).await?.into_iter();
         for answer in answers.by_ref().take(sent) {
             accept(self.link.endpoint(), answer)?;
             self.inbox.counts.sent.add();

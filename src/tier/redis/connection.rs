@@ -1,17 +1,22 @@
 //! One connection: a byte stream, logged in, with its driver on the background runtime.
 
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use ::redis::aio::{AsyncPushSender, MultiplexedConnection};
 use ::redis::{AsyncConnectionConfig, RedisConnectionInfo};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
 use super::endpoint::{Endpoint, RedisOptions};
 use super::fault;
-use super::transport::{Sockets, Transport};
+use super::transport::{Sockets, Stream, Transport};
 use crate::error::Result;
 use crate::random::{Random, SystemRandom};
 use crate::runtime::Spawn;
-use crate::sync::Arc;
+use crate::sync::{Arc, Mutex};
 
 /// All that it takes to make connections to one server.
 #[derive(Clone)]
@@ -71,14 +76,8 @@ impl Connection {
     }
 
     async fn set_up(wiring: &Wiring, login: RedisConnectionInfo, config: AsyncConnectionConfig) -> Result<Self> {
-        let endpoint = &wiring.endpoint;
-        let stream =
-            wiring.transport.connect(endpoint).await.map_err(|error| fault::broken(endpoint, &error.into()))?;
-        // Deadlines are kept by whoever sends the commands, request by request.
-        let config = config.set_response_timeout(None).set_connection_timeout(None);
-        let (wire, driver) = MultiplexedConnection::new_with_config(&login, stream, config)
-            .await
-            .map_err(|error| fault::broken(endpoint, &error))?;
+        let stream = connect(wiring).await?;
+        let (wire, driver) = log_in(wiring, &login, config, stream).await?;
         let (stop, stopped) = oneshot::channel::<()>();
         let (ending, ended) = watch::channel(());
         wiring.spawn.spawn(Box::pin(async move {
@@ -86,7 +85,7 @@ impl Connection {
             tokio::select! { biased; _ = stopped => {}, () = driver => {} }
         }));
         let connection = Self { wire, _stop: stop, ended };
-        connection.ping(endpoint).await?;
+        connection.ping(&wiring.endpoint).await?;
         Ok(connection)
     }
 
@@ -95,11 +94,9 @@ impl Connection {
         self.wire.clone()
     }
 
-    /// Sees one answer. Any counts, an error too: a server that is loading, asks for a password or forbids the command is
-    /// there, and says so itself to every command that matters.
+    /// Sees one answer; any counts.
     pub(crate) async fn ping(&self, endpoint: &Endpoint) -> Result<()> {
-        let answer = self.wire().send_packed_command(&::redis::cmd("PING")).await;
-        answer.map(drop).map_err(|error| fault::broken(endpoint, &error))
+        ping(self.wire(), endpoint).await
     }
 
     /// Whether the other side has hung up.
@@ -113,7 +110,85 @@ impl Connection {
     }
 }
 
-async fn within_timeout(wiring: &Wiring, opening: impl Future<Output = Result<Connection>>) -> Result<Connection> {
+/// A stream over which the server answers commands, logged in, with nothing left on it. All within the connect timeout.
+pub(super) async fn open_stream(wiring: &Wiring) -> Result<Box<dyn Stream>> {
+    within_timeout(wiring, async {
+        let stream = Arc::new(Mutex::new(Some(connect(wiring).await?)));
+        let lent = Lent(stream.clone());
+        let (wire, driver) = log_in(wiring, &wiring.endpoint.login(), AsyncConnectionConfig::new(), lent).await?;
+        let driving = async {
+            driver.await;
+            std::future::pending().await
+        };
+        tokio::select! {
+            biased;
+            () = driving => {}
+            answer = ping(wire, &wiring.endpoint) => answer?,
+        }
+        let stream = stream.lock().take();
+        stream.ok_or_else(|| fault::dropped(&wiring.endpoint, "the connection was closed"))
+    })
+    .await
+}
+
+/// A stream that its owner takes back, when it is quiet.
+struct Lent(Arc<Mutex<Option<Box<dyn Stream>>>>);
+
+impl Lent {
+    fn with<T>(&self, poll: impl FnOnce(Pin<&mut Box<dyn Stream>>) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match &mut *self.0.lock() {
+            Some(stream) => poll(Pin::new(stream)),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+}
+
+impl AsyncRead for Lent {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.with(|stream| stream.poll_read(cx, buffer))
+    }
+}
+
+impl AsyncWrite for Lent {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.with(|stream| stream.poll_write(cx, bytes))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with(|stream| stream.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with(|stream| stream.poll_shutdown(cx))
+    }
+}
+
+async fn connect(wiring: &Wiring) -> Result<Box<dyn Stream>> {
+    let connected = wiring.transport.connect(&wiring.endpoint).await;
+    connected.map_err(|error| fault::broken(&wiring.endpoint, &error.into()))
+}
+
+/// A sender for commands over `stream`, and what drives it.
+async fn log_in(
+    wiring: &Wiring,
+    login: &RedisConnectionInfo,
+    config: AsyncConnectionConfig,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Result<(MultiplexedConnection, impl Future<Output = ()> + 'static)> {
+    // Deadlines are kept by whoever sends the commands, request by request.
+    let config = config.set_response_timeout(None).set_connection_timeout(None);
+    let logged_in = MultiplexedConnection::new_with_config(login, stream, config).await;
+    logged_in.map_err(|error| fault::broken(&wiring.endpoint, &error))
+}
+
+/// Sees one answer. Any counts, an error too: a server that is loading, asks for a password or forbids the command is
+/// there, and says so itself to every command that matters.
+async fn ping(mut wire: MultiplexedConnection, endpoint: &Endpoint) -> Result<()> {
+    let answer = wire.send_packed_command(&::redis::cmd("PING")).await;
+    answer.map(drop).map_err(|error| fault::broken(endpoint, &error))
+}
+
+async fn within_timeout<T>(wiring: &Wiring, opening: impl Future<Output = Result<T>>) -> Result<T> {
     let limit = wiring.options.connect_timeout;
     match timeout(limit, opening).await {
         Ok(opened) => opened,

@@ -1,8 +1,8 @@
 //! The connection that commands travel on, kept up by a supervisor on the background runtime.
 //!
-//! Callers on any thread and any executor put requests into one queue. The supervisor is a task that owns the connection:
-//! it takes what waits, up to a batch at once, sends it in one write and hands the answers back. While a batch is on the
-//! wire the next one gathers, so batches grow with the load and a lone request leaves at once.
+//! A caller whose request is the only one writes it itself; the others, on any thread and any executor, put theirs into one
+//! queue. The supervisor is a task that reads the connection and hands the answers out, and sends what waits in one write:
+//! while it is busy more gathers, so writes grow with the load and a lone request leaves at once.
 //!
 //! # Invariants
 //! K1. Commands go on the wire in the order in which they were enqueued, whether or not their callers still wait.
@@ -11,20 +11,26 @@
 //!
 //! # Why not
 //! The `redis` crate's `ConnectionManager`: it reconnects on whichever runtime polls it, and never leaves a server that
-//! has stopped answering.
+//! has stopped answering. Its `MultiplexedConnection`: a request would pass two tasks more, one there and one back, and the
+//! background thread would have to be woken before the server. It logs in, and then the stream is taken back.
 
 use crate::sync::atomic::{AtomicBool, Ordering};
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ::redis::{Cmd, Value};
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use ::redis::{Cmd, RedisError, Value};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use super::batch::{Answers, Batch, Flights, Landed, Request};
-use super::connection::{Connection, Wiring};
+use super::connection::{Wiring, open_stream};
 use super::endpoint::Endpoint;
 use super::fault;
+use super::lane::{Answers, Lane, Request};
+use super::replies::Replies;
+use super::transport::{Reader, Stream};
 use crate::error::{Error, Result};
 use crate::random::Random;
 use crate::sync::Arc;
@@ -44,6 +50,7 @@ pub(crate) enum LinkState {
 #[derive(Clone)]
 pub(crate) struct Link {
     queue: mpsc::UnboundedSender<Request>,
+    lane: Arc<Lane>,
     state: watch::Receiver<LinkState>,
     down: Arc<Down>,
     endpoint: Arc<Endpoint>,
@@ -71,16 +78,17 @@ impl Link {
     pub(crate) fn start(wiring: Wiring) -> Self {
         let (queue, requests) = mpsc::unbounded_channel();
         let (announce, state) = watch::channel(LinkState::Connecting);
-        let down = Arc::new(Down::default());
+        let (down, lane) = (Arc::new(Down::default()), Arc::new(Lane::default()));
         let link = Self {
             queue,
+            lane: lane.clone(),
             state,
             down: down.clone(),
             endpoint: wiring.endpoint.clone(),
             response_timeout: wiring.options.response_timeout,
         };
         let spawn = wiring.spawn.clone();
-        let supervisor = Supervisor { wiring, requests, announce, down, waiting: VecDeque::new(), attempt: 0 };
+        let supervisor = Supervisor { wiring, requests, lane, announce, down, waiting: VecDeque::new(), attempt: 0 };
         spawn.spawn(Box::pin(supervisor.run()));
         link
     }
@@ -89,21 +97,26 @@ impl Link {
     ///
     /// # Cancel safety
     /// Once polled, the commands run also when the future is dropped.
-    pub(crate) async fn call_all(&self, commands: Vec<Cmd>) -> Answers {
+    pub(crate) async fn call_all(&self, commands: &[Cmd]) -> Answers {
         if self.down.is_set()
             && let LinkState::Down(why) = &*self.state.borrow()
         {
             return Err(why.clone());
         }
-        let (reply, answers) = oneshot::channel();
-        let deadline = Instant::now() + self.response_timeout;
-        self.queue.send(Request { commands, deadline, reply }).map_err(|_| fault::stopped())?;
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (request, answers) = Request::new(commands, Instant::now() + self.response_timeout);
+        if let Some(request) = self.lane.send(request) {
+            self.lane.enqueued();
+            self.queue.send(request).map_err(|_| fault::stopped())?;
+        }
         answers.await.unwrap_or_else(|_| Err(fault::stopped()))
     }
 
     /// Sends one command; an error answer is an error.
     pub(crate) async fn call(&self, command: Cmd) -> Result<Value> {
-        let answer = self.call_all(vec![command]).await?.pop().unwrap_or_default();
+        let answer = self.call_all(&[command]).await?.pop().unwrap_or_default();
         fault::accept(&self.endpoint, answer)
     }
 
@@ -137,6 +150,7 @@ impl Link {
 struct Supervisor {
     wiring: Wiring,
     requests: mpsc::UnboundedReceiver<Request>,
+    lane: Arc<Lane>,
     announce: watch::Sender<LinkState>,
     down: Arc<Down>,
     /// Taken from the queue and not sent yet, oldest first.
@@ -145,8 +159,8 @@ struct Supervisor {
     attempt: u32,
 }
 
-/// After how many batches without any answer a connection is given up.
-const LATE_BATCHES: u32 = 3;
+/// After how many deadlines without any answer in between a connection is given up.
+const LATE: u32 = 3;
 /// How long a connection has to live for the pauses between attempts to start over.
 const STEADY: Duration = Duration::from_secs(1);
 
@@ -160,11 +174,10 @@ impl Supervisor {
     async fn round(&mut self) -> Option<()> {
         self.enter(LinkState::Connecting);
         let wiring = self.wiring.clone();
-        let why = match self.keeping_deadlines(Connection::open(&wiring)).await? {
-            Ok(connection) => {
+        let why = match self.keeping_deadlines(open_stream(&wiring)).await? {
+            Ok(stream) => {
                 let since = Instant::now();
-                self.enter(LinkState::Live);
-                let why = self.serve(connection).await?;
+                let why = self.serve(stream).await?;
                 if since.elapsed() >= STEADY {
                     self.attempt = 0;
                     // A connection that did well is worth an attempt before anybody is refused.
@@ -201,70 +214,148 @@ impl Supervisor {
     }
 
     /// Sends what is asked for until the connection is of no more use; says why.
-    async fn serve(&mut self, mut connection: Connection) -> Option<Error> {
-        let endpoint = self.wiring.endpoint.clone();
+    async fn serve(&mut self, stream: Box<dyn Stream>) -> Option<Error> {
+        let (reader, writer) = stream.into_halves();
+        let open = Open { endpoint: self.wiring.endpoint.clone(), lane: self.lane.clone() };
+        let mut line = Line { reader, replies: Replies::new(), timer: None, late: 0, asked: true };
+        let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+        self.lane.open(writer, waker);
+        self.enter(LinkState::Live);
+        let why = poll_fn(|cx| self.poll_serve(&mut line, cx)).await;
+        if let Some(why) = &why {
+            open.close(why);
+        }
+        why
+    }
+
+    fn poll_serve(&mut self, line: &mut Line, cx: &mut Context<'_>) -> Poll<Option<Error>> {
+        if let Err(why) = self.take_answers(line, cx) {
+            return Poll::Ready(Some(why));
+        }
+        while line.asked
+            && let Poll::Ready(request) = self.requests.poll_recv(cx)
+        {
+            match request {
+                Some(request) => self.waiting.push_back(request),
+                None => line.asked = false,
+            }
+        }
+        let sent = self.lane.poll_send(&mut self.waiting, cx);
+        if let Poll::Ready(Err(error)) = sent {
+            return Poll::Ready(Some(fault::broken(&self.wiring.endpoint, &error.into())));
+        }
+        if self.keep_time(line, cx) && sent.is_ready() && !line.asked {
+            return Poll::Ready(None);
+        }
+        if line.late < LATE {
+            return Poll::Pending;
+        }
         let limit = self.wiring.options.response_timeout;
-        let mut flights = Flights::default();
-        let mut late = 0;
-        let mut asked = true;
+        Poll::Ready(Some(fault::late(&self.wiring.endpoint, "several requests in a row found no answer", limit)))
+    }
+
+    fn take_answers(&mut self, line: &mut Line, cx: &mut Context<'_>) -> Result<()> {
+        let endpoint = &self.wiring.endpoint;
+        let broken = |error: RedisError| fault::broken(endpoint, &error);
+        while let Poll::Ready(read) = line.replies.poll_read(&mut *line.reader, cx) {
+            if read.map_err(|error| broken(error.into()))? == 0 {
+                return Err(fault::dropped(endpoint, "the server closed the connection"));
+            }
+            while let Some(answer) = line.replies.next().map_err(broken)? {
+                line.late = 0;
+                if !self.lane.settle(answer) {
+                    return Err(fault::dropped(endpoint, "the server sent an answer that nobody asked for"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells those whose time is up, and sees to it that the task wakes up for the next; whether nobody waits for an answer.
+    ///
+    /// All requests of a link have the same time to live. So one timer does for all of them: set for the first, it is not late
+    /// for any that follows.
+    fn keep_time(&mut self, line: &mut Line, cx: &mut Context<'_>) -> bool {
         loop {
-            while let Ok(request) = self.requests.try_recv() {
-                self.waiting.push_back(request);
-            }
-            while flights.have_room()
-                && let Some(batch) = Batch::take(&endpoint, &mut self.waiting)
+            if let Some(timer) = &mut line.timer
+                && timer.as_mut().poll(cx).is_ready()
             {
-                flights.launch(batch.fly(connection.wire(), limit));
+                line.timer = None;
+                self.expire("no room on the connection");
+                let (endpoint, limit) = (&self.wiring.endpoint, self.wiring.options.response_timeout);
+                let expired = self.lane.expire(Instant::now(), || fault::late(endpoint, "no answer", limit));
+                line.late += u32::from(expired);
             }
-            if !asked && flights.is_empty() {
-                return None;
-            }
-            let deadline = self.next_deadline();
-            tokio::select! {
-                biased;
-                landed = flights.next() => match landed {
-                    Landed::Answered => late = 0,
-                    Landed::Late => late += 1,
-                    Landed::Broken(why) => return Some(why),
-                },
-                request = self.requests.recv(), if asked => match request {
-                    Some(request) => self.waiting.push_back(request),
-                    None => asked = false,
-                },
-                () = connection.closed() => return Some(fault::dropped(&endpoint, "the server closed the connection")),
-                () = at(deadline) => self.expire("no room on the connection"),
-            }
-            if late >= LATE_BATCHES {
-                return Some(fault::late(&endpoint, "several batches in a row found no answer", limit));
+            let watch = self.lane.watch(line.timer.is_some(), cx);
+            let first = watch.first.into_iter().chain(self.next_deadline()).min();
+            match first {
+                Some(first) if line.timer.is_none() => line.timer = Some(Box::pin(sleep_until(first))),
+                _ => return watch.idle,
             }
         }
     }
 
     /// Refuses everything for the length of `pause`.
     async fn refusing(&mut self, pause: Duration, why: Error) -> Option<()> {
+        self.lane.refused(self.waiting.len());
         self.waiting.drain(..).for_each(|request| request.fail(why.clone()));
         let mut over = std::pin::pin!(sleep(pause));
         loop {
             tokio::select! {
                 biased;
                 () = &mut over => return Some(()),
-                request = self.requests.recv() => request?.fail(why.clone()),
+                request = self.requests.recv() => {
+                    self.lane.refused(1);
+                    request?.fail(why.clone());
+                }
             }
         }
     }
 
     /// All requests of a link have the same time to live, so the oldest is the first to expire.
     fn next_deadline(&self) -> Option<Instant> {
-        self.waiting.front().map(|request| request.deadline)
+        self.waiting.front().map(Request::deadline)
     }
 
     fn expire(&mut self, what: &str) {
         let now = Instant::now();
         let limit = self.wiring.options.response_timeout;
-        let due = self.waiting.partition_point(|request| request.deadline <= now);
+        let due = self.waiting.partition_point(|request| request.deadline() <= now);
+        self.lane.refused(due);
         for request in self.waiting.drain(..due) {
             request.fail(fault::late(&self.wiring.endpoint, what, limit));
         }
+    }
+}
+
+/// A connection as the supervisor sees it.
+struct Line {
+    reader: Reader,
+    replies: Replies,
+    /// Runs while anybody waits, and up to a deadline longer.
+    timer: Option<Pin<Box<Sleep>>>,
+    /// Deadlines that passed since the last answer.
+    late: u32,
+    /// Whether handles are left that might ask.
+    asked: bool,
+}
+
+/// The time in which a lane is open.
+struct Open {
+    endpoint: Arc<Endpoint>,
+    lane: Arc<Lane>,
+}
+
+impl Open {
+    fn close(&self, why: &Error) {
+        self.lane.close(why);
+    }
+}
+
+impl Drop for Open {
+    /// The supervisor may be dropped with its runtime: whoever still waits hears that the connection is gone.
+    fn drop(&mut self) {
+        self.close(&fault::dropped(&self.endpoint, "the connection was closed before the answer came"));
     }
 }
 

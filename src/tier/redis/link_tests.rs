@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::runtime::Handle;
 
 use super::super::endpoint::RedisOptions;
-use super::super::transport::{Stream, Transport};
+use super::super::transport::{Transport, Writer};
 use super::*;
 use crate::sync::Mutex;
 use crate::tier::BoxFuture;
@@ -25,6 +25,10 @@ enum Server {
     Freezes(usize),
     /// Answers this many commands and then hangs up.
     HangsUp(usize),
+    /// Keeps the answer to the first `ECHO` back for this long, and all that follow it.
+    Lags(Duration),
+    /// Answers everything twice.
+    Stutters,
     /// Refuses the connection.
     Refuses,
     /// Never accepts it.
@@ -38,6 +42,15 @@ struct Pipes {
     heard: Arc<Mutex<Vec<String>>>,
     /// Writes of the client that arrived, each with one command or more.
     reads: Arc<AtomicUsize>,
+    /// The bytes that fit into a pipe.
+    room: usize,
+}
+
+impl Stream for DuplexStream {
+    fn into_halves(self: Box<Self>) -> (Reader, Writer) {
+        let (reader, writer) = tokio::io::split(*self);
+        (Box::new(reader), Box::new(writer))
+    }
 }
 
 impl Transport for Pipes {
@@ -50,7 +63,7 @@ impl Transport for Pipes {
                 Server::Refuses => Err(io::ErrorKind::ConnectionRefused.into()),
                 Server::Swallows => std::future::pending().await,
                 _ => {
-                    let (ours, theirs) = duplex(1 << 20);
+                    let (ours, theirs) = duplex(self.room);
                     tokio::spawn(serve(theirs, behaviour, self.heard.clone(), self.reads.clone()));
                     Ok(Box::new(ours) as Box<dyn Stream>)
                 }
@@ -62,7 +75,7 @@ impl Transport for Pipes {
 /// Answers `ECHO text` with the text and all else with `+OK`.
 async fn serve(mut stream: DuplexStream, behaviour: Server, heard: Arc<Mutex<Vec<String>>>, reads: Arc<AtomicUsize>) {
     let mut input = Vec::with_capacity(1 << 20);
-    let mut answered = 0;
+    let (mut answered, mut lagged) = (0, false);
     while stream.read_buf(&mut input).await.is_ok_and(|read| read > 0) {
         reads.fetch_add(1, Ordering::Relaxed);
         let mut answers = String::new();
@@ -83,6 +96,13 @@ async fn serve(mut stream: DuplexStream, behaviour: Server, heard: Arc<Mutex<Vec
                 }
                 _ => answers += "+OK\r\n",
             }
+        }
+        match behaviour {
+            Server::Lags(time) if answers.starts_with('$') && !std::mem::replace(&mut lagged, true) => {
+                sleep(time).await
+            }
+            Server::Stutters if answers.starts_with('$') => answers += &answers.clone(),
+            _ => {}
         }
         if stream.write_all(answers.as_bytes()).await.is_err() {
             return;
@@ -111,11 +131,16 @@ fn parse(input: &[u8]) -> Option<(Vec<String>, usize)> {
 }
 
 fn pipes(script: &[Server]) -> (Link, Arc<Pipes>) {
+    pipes_of(1 << 20, script)
+}
+
+fn pipes_of(room: usize, script: &[Server]) -> (Link, Arc<Pipes>) {
     let pipes = Arc::new(Pipes {
         script: script.to_vec(),
         made: Mutex::default(),
         heard: Arc::default(),
         reads: Arc::default(),
+        room,
     });
     let options = RedisOptions::new("redis://memory:1");
     let endpoint = Arc::new(options.endpoint().unwrap());
@@ -172,7 +197,7 @@ async fn the_pauses_between_attempts_double_up_to_two_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_without_answers_is_given_up_after_three_batches() {
+async fn a_connection_without_answers_is_given_up_after_three_deadlines() {
     let (link, pipes) = pipes(&[Server::Freezes(1), Server::Up]);
     link.ready().await.unwrap();
     for n in 0..3 {
@@ -217,6 +242,72 @@ async fn what_waits_together_travels_together_and_in_order() {
     let expected: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
     assert_eq!(*pipes.heard.lock(), expected);
     assert!(pipes.reads.load(Ordering::Relaxed) - before <= 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lone_request_is_written_at_its_first_poll() {
+    let (link, pipes) = pipes(&[Server::Up]);
+    link.ready().await.unwrap();
+    assert_eq!(link.call(echo(0)).await.unwrap(), said(0));
+    let lane = link.lane.clone();
+    let mut call = Box::pin(link.call(echo(1)));
+    // The caller's poll, and nothing else ran.
+    assert!(futures::poll!(&mut call).is_pending());
+    assert_eq!(lane.awaited_and_unwritten(), (1, 0));
+    let mut other = Box::pin(link.call(echo(2)));
+    assert!(futures::poll!(&mut other).is_pending());
+    assert_eq!(lane.awaited_and_unwritten(), (1, 0));
+    assert_eq!((call.await.unwrap(), other.await.unwrap()), (said(1), said(2)));
+    assert_eq!(*pipes.heard.lock(), ["0", "1", "2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_fit_the_pipe_arrives_whole_and_in_order() {
+    let (link, pipes) = pipes_of(64, &[Server::Up]);
+    link.ready().await.unwrap();
+    let text = |n: usize| format!("{n}{}", ".".repeat(5000));
+    for n in 0..3 {
+        assert_eq!(link.call(echo(text(n))).await.unwrap(), said(text(n)));
+    }
+    let answers = futures::future::join_all((3..20).map(|n| link.call(echo(text(n))))).await;
+    for (n, answer) in answers.into_iter().enumerate() {
+        assert_eq!(answer.unwrap(), said(text(n + 3)));
+    }
+    assert_eq!(*pipes.heard.lock(), (0..20).map(text).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_comes_late_is_nobody_elses() {
+    let (link, pipes) = pipes(&[Server::Lags(LIMIT + LIMIT / 2)]);
+    link.ready().await.unwrap();
+    let start = Instant::now();
+    assert!(link.call(echo(1)).await.unwrap_err().is_timeout());
+    assert!(start.elapsed() < LIMIT + Duration::from_millis(2), "{:?}", start.elapsed());
+    assert_eq!(link.call(echo(2)).await.unwrap(), said(2));
+    assert_eq!(pipes.made.lock().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_nobody_asked_for_ends_the_connection() {
+    let (link, pipes) = pipes(&[Server::Stutters, Server::Up]);
+    link.ready().await.unwrap();
+    assert_eq!(link.call(echo(1)).await.unwrap(), said(1));
+    while pipes.made.lock().len() < 2 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    link.ready().await.unwrap();
+    assert_eq!(link.call(echo(2)).await.unwrap(), said(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_after_an_idle_hour_has_its_deadline_too() {
+    let (link, _pipes) = pipes(&[Server::Freezes(2)]);
+    link.ready().await.unwrap();
+    assert_eq!(link.call(echo(0)).await.unwrap(), said(0));
+    sleep(Duration::from_secs(3600)).await;
+    let start = Instant::now();
+    assert!(link.call(echo(1)).await.unwrap_err().is_timeout());
+    assert!(start.elapsed() >= LIMIT && start.elapsed() < LIMIT + Duration::from_millis(2), "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

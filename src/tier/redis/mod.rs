@@ -1,11 +1,12 @@
 //! Redis as a tier: opaque bytes under `tc:{<namespace>.p00}:d:<key>`, each with its time to live.
 
-mod batch;
 mod blocking;
 mod connection;
 mod endpoint;
 mod fault;
+mod lane;
 mod link;
+mod replies;
 mod scan;
 mod streams;
 #[cfg(test)]
@@ -184,7 +185,7 @@ impl L2Cache {
         let mut pttl = cmd("PTTL");
         pttl.arg(&name);
         // The time first: if the value is replaced between the two, the time left is the older, shorter one.
-        let mut answers = attached.link.call_all(vec![pttl, get]).await?.into_iter();
+        let mut answers = attached.link.call_all(&[pttl, get]).await?.into_iter();
         let (left, value) = (answers.next().unwrap_or_default(), answers.next().unwrap_or_default());
         let Some(bytes) = found(&attached, value)? else { return Ok(None) };
         match fault::accept(attached.link.endpoint(), left)? {
@@ -249,7 +250,7 @@ impl CacheBackend for L2Cache {
             let attached = self.attached()?;
             let mut get = cmd("GET");
             get.arg(attached.key(key));
-            let answer = attached.link.call_all(vec![get]).await?.pop().unwrap_or_default();
+            let answer = attached.link.call_all(&[get]).await?.pop().unwrap_or_default();
             found(&attached, answer)
         })
     }

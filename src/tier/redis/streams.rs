@@ -169,7 +169,7 @@ impl StreamingBackend for RedisStreams {
         Box::pin(async move {
             let mut command = cmd("XGROUP");
             command.arg("CREATE").arg(stream_key).arg(group_name).arg(id).arg("MKSTREAM");
-            let answer = self.attached()?.link.call_all(vec![command]).await?.pop().unwrap_or_default();
+            let answer = self.attached()?.link.call_all(&[command]).await?.pop().unwrap_or_default();
             match answer {
                 // The group exists.
                 Value::ServerError(error) if error.code() == "BUSYGROUP" => Ok(()),

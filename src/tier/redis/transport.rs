@@ -11,9 +11,30 @@ use super::endpoint::{Address, Endpoint};
 use crate::tier::BoxFuture;
 
 /// A byte stream in both directions.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {
+    /// The two directions apart. Neither waits for the other.
+    fn into_halves(self: Box<Self>) -> (Reader, Writer);
+}
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+/// The direction that answers come from.
+pub(crate) type Reader = Box<dyn AsyncRead + Unpin + Send>;
+/// The direction that commands go to. It may be polled on any thread.
+pub(crate) type Writer = Box<dyn AsyncWrite + Unpin + Send>;
+
+impl Stream for TcpStream {
+    fn into_halves(self: Box<Self>) -> (Reader, Writer) {
+        let (reader, writer) = self.into_split();
+        (Box::new(reader), Box::new(writer))
+    }
+}
+
+#[cfg(unix)]
+impl Stream for tokio::net::UnixStream {
+    fn into_halves(self: Box<Self>) -> (Reader, Writer) {
+        let (reader, writer) = self.into_split();
+        (Box::new(reader), Box::new(writer))
+    }
+}
 
 /// Makes byte streams: sockets, or the simulator's pipes in memory.
 pub(crate) trait Transport: Send + Sync {
