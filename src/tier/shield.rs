@@ -28,6 +28,9 @@ const SKIPPED: usize = 3;
 /// The most that a removal by pattern may take.
 const LONGEST_SCAN: Duration = Duration::from_secs(60);
 
+/// Deadlines that are no further apart are the same: no timer is finer.
+const GRAIN: Duration = Duration::from_millis(1);
+
 /// What a tier answered to one lookup, as its counters see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
@@ -42,6 +45,8 @@ pub(crate) struct Tier {
     backend: Arc<dyn L2CacheBackend>,
     config: TierConfig,
     foreign: bool,
+    /// The most that one operation takes, by the backend's own deadline. Without one, for ever.
+    longest: Duration,
     clock: Arc<dyn Clock>,
     context: tokio::runtime::Handle,
     counters: Counters<4>,
@@ -55,7 +60,13 @@ impl Tier {
         clock: Arc<dyn Clock>,
         context: tokio::runtime::Handle,
     ) -> Self {
-        Self { backend, config, foreign, clock, context, counters: Counters::new() }
+        let mut tier =
+            Self { backend, config, foreign, longest: Duration::MAX, clock, context, counters: Counters::new() };
+        #[cfg(feature = "redis")]
+        if let Some(redis) = tier.redis() {
+            tier.longest = redis.options().longest();
+        }
+        tier
     }
 
     pub(crate) fn level(&self) -> usize {
@@ -95,15 +106,15 @@ impl Tier {
 
     /// The bytes under `key` and their remaining time. The caller counts the answer.
     pub(crate) async fn get(&self, key: &str, until: Duration) -> Result<Option<(Bytes, Option<Duration>)>> {
-        self.within(until, async { self.backend.get_with_ttl(key).await }).await
+        self.within(self.needed(until), async { self.backend.get_with_ttl(key).await }).await
     }
 
     pub(crate) async fn set(&self, key: &str, bytes: Bytes, ttl: Duration, until: Duration) -> Result<()> {
-        self.within(until, async { self.backend.set_with_ttl(key, bytes, ttl).await }).await
+        self.within(self.needed(until), async { self.backend.set_with_ttl(key, bytes, ttl).await }).await
     }
 
     pub(crate) async fn remove(&self, key: &str, until: Duration) -> Result<()> {
-        self.within(until, async { self.backend.remove(key).await }).await
+        self.within(self.needed(until), async { self.backend.remove(key).await }).await
     }
 
     /// Removes by pattern, within [`LONGEST_SCAN`]: a tier may have to walk all of its keys.
@@ -139,6 +150,13 @@ impl Tier {
             errors: self.counters.sum(ERRORS),
             skipped: self.counters.sum(SKIPPED),
         }
+    }
+
+    /// `until`, or no deadline if the backend keeps one that is as good: a timer of its own for every operation costs more
+    /// than all else that happens on the caller's side.
+    fn needed(&self, until: Duration) -> Duration {
+        let kept = self.clock.now().saturating_add(self.longest);
+        if self.longest < Duration::MAX && kept <= until.saturating_add(GRAIN) { Duration::MAX } else { until }
     }
 
     async fn within<T>(&self, until: Duration, operation: impl Future<Output = Result<T>> + Send) -> Result<T> {

@@ -69,6 +69,11 @@ impl RedisOptions {
         self
     }
 
+    /// The most that one command takes, whatever the server does.
+    pub(crate) fn longest(&self) -> Duration {
+        self.response_timeout
+    }
+
     /// Checks the settings and takes the URL apart.
     pub(super) fn endpoint(&self) -> Result<Endpoint> {
         for (name, timeout) in [("connect_timeout", self.connect_timeout), ("response_timeout", self.response_timeout)]
