@@ -1,7 +1,8 @@
 //! A live connection as its callers and its supervisor share it: what goes out, and who waits for what comes back.
 //!
 //! A request that nobody is ahead of is written by its caller, who thus wakes the server and not the background thread
-//! first. All others go through the link's queue and are written together by the supervisor.
+//! first. All others go through the link's queue and are written together by the supervisor. Where several travelled
+//! together, the next one is queued as well: more are likely to come, and one write for all costs less.
 //!
 //! # Invariants
 //! L1. A request is awaited before its first byte is written, and both in the same order: answers belong to whoever is at the
@@ -81,6 +82,8 @@ pub(super) struct Lane {
     /// Whether the supervisor has to write what a caller could not. Spares it the lock, which a caller holds as it writes: the
     /// answer may be there before that has ended.
     held_up: AtomicBool,
+    /// Whether the last requests that the supervisor wrote were several at once.
+    crowded: AtomicBool,
 }
 
 #[derive(Default)]
@@ -122,6 +125,10 @@ impl Lane {
 
     /// Writes the request if it is alone; else gives it back.
     pub(super) fn send(&self, request: Request) -> Option<Request> {
+        // Relaxed: a guess at what pays.
+        if self.crowded.load(Ordering::Relaxed) {
+            return Some(request);
+        }
         // Relaxed: requests of one caller, and of callers that follow each other, are ordered by what orders the callers.
         if self.queued.load(Ordering::Relaxed) > 0 || !self.inbox.lock().awaited.is_empty() {
             return Some(request);
@@ -209,6 +216,8 @@ impl Lane {
             count += 1;
         }
         drop(inbox);
+        // Relaxed: see `send`.
+        self.crowded.store(count > 1, Ordering::Relaxed);
         self.refused(count);
     }
 

@@ -208,7 +208,9 @@ impl Supervisor {
                 biased;
                 done = &mut work => return Some(done),
                 request = self.requests.recv() => self.waiting.push_back(request?),
-                () = at(deadline) => self.expire("no connection"),
+                () = at(deadline) => {
+                    self.expire("no connection");
+                }
             }
         }
     }
@@ -281,10 +283,10 @@ impl Supervisor {
                 && timer.as_mut().poll(cx).is_ready()
             {
                 line.timer = None;
-                self.expire("no room on the connection");
+                let refused = self.expire("no room on the connection");
                 let (endpoint, limit) = (&self.wiring.endpoint, self.wiring.options.response_timeout);
                 let expired = self.lane.expire(Instant::now(), || fault::late(endpoint, "no answer", limit));
-                line.late += u32::from(expired);
+                line.late += u32::from(expired || refused);
             }
             let watch = self.lane.watch(line.timer.is_some(), cx);
             let first = watch.first.into_iter().chain(self.next_deadline()).min();
@@ -317,7 +319,8 @@ impl Supervisor {
         self.waiting.front().map(Request::deadline)
     }
 
-    fn expire(&mut self, what: &str) {
+    /// Whether there were any.
+    fn expire(&mut self, what: &str) -> bool {
         let now = Instant::now();
         let limit = self.wiring.options.response_timeout;
         let due = self.waiting.partition_point(|request| request.deadline() <= now);
@@ -325,6 +328,7 @@ impl Supervisor {
         for request in self.waiting.drain(..due) {
             request.fail(fault::late(&self.wiring.endpoint, what, limit));
         }
+        due > 0
     }
 }
 

@@ -300,6 +300,21 @@ async fn an_answer_that_nobody_asked_for_ends_the_connection() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_frozen_connection_with_no_room_left_is_given_up_too() {
+    let (link, pipes) = pipes(&[Server::Freezes(1), Server::Up]);
+    link.ready().await.unwrap();
+    for answer in futures::future::join_all((0..3000).map(|n| link.call(echo(n)))).await {
+        assert!(answer.unwrap_err().is_timeout());
+    }
+    for n in 0..2 {
+        assert_eq!(pipes.made.lock().len(), 1, "{n}");
+        assert!(link.call(echo(n)).await.unwrap_err().is_timeout());
+    }
+    assert_eq!(link.call(echo("back")).await.unwrap(), said("back"));
+    assert_eq!(pipes.made.lock().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_after_an_idle_hour_has_its_deadline_too() {
     let (link, _pipes) = pipes(&[Server::Freezes(2)]);
     link.ready().await.unwrap();
