@@ -1,9 +1,14 @@
 //! Reads of a Redis server from a thread that drives no runtime.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread;
 
 use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
 use multi_tier_cache as predecessor;
 use redis::aio::MultiplexedConnection;
 use tercel::{EntryOptions, Value, blocking};
@@ -19,7 +24,12 @@ pub trait Remote {
     fn name(&self) -> &'static str;
 
     /// Reads the key; the length of what was found.
-    fn read(&self, key: &str) -> usize;
+    fn read(&self, key: &str) -> usize {
+        futures::executor::block_on(self.reading(key))
+    }
+
+    /// The same for a task.
+    fn reading<'a>(&'a self, key: &'a str) -> BoxFuture<'a, usize>;
 
     /// Writes the key, so that [`read`](Remote::read) finds it.
     fn write(&self, key: &str, value: &Bytes);
@@ -40,6 +50,12 @@ pub fn remotes(server: &RedisServer) -> Vec<Box<dyn Remote>> {
         Box::new(Tercel::promoting(server)),
         Box::new(Predecessor::connect(server)),
     ]
+}
+
+/// Runs the work of so many callers, which take turns on this thread.
+pub fn together(callers: usize, work: impl AsyncFn(usize)) {
+    let mut all: FuturesUnordered<_> = (0..callers).map(|caller| work(caller)).collect();
+    futures::executor::block_on(async { while all.next().await.is_some() {} });
 }
 
 /// A runtime on a thread of its own, until dropped.
@@ -94,12 +110,14 @@ impl Remote for Bare {
         BARE
     }
 
-    fn read(&self, key: &str) -> usize {
-        let mut connection = self.connection.clone();
-        let mut get = redis::cmd("GET");
-        get.arg(key);
-        let value: Vec<u8> = futures::executor::block_on(get.query_async(&mut connection)).expect("an answer");
-        value.len()
+    fn reading<'a>(&'a self, key: &'a str) -> BoxFuture<'a, usize> {
+        Box::pin(async move {
+            let mut connection = self.connection.clone();
+            let mut get = redis::cmd("GET");
+            get.arg(key);
+            let value: Vec<u8> = get.query_async(&mut connection).await.expect("an answer");
+            value.len()
+        })
     }
 
     fn write(&self, key: &str, value: &Bytes) {
@@ -137,13 +155,20 @@ impl Remote for Tercel {
     }
 
     fn read(&self, key: &str) -> usize {
-        let value = self.cache.get(key).expect("a read");
-        value.as_ref().and_then(Value::as_bytes).map_or(0, <[u8]>::len)
+        length(self.cache.get(key))
+    }
+
+    fn reading<'a>(&'a self, key: &'a str) -> BoxFuture<'a, usize> {
+        Box::pin(async move { length(self.cache.as_async().get(key).await) })
     }
 
     fn write(&self, key: &str, value: &Bytes) {
         self.cache.set_with_strategy(key, Value::bytes(value.clone()), TTL).expect("a write");
     }
+}
+
+fn length(read: tercel::Result<Option<Value>>) -> usize {
+    read.expect("a read").as_ref().and_then(Value::as_bytes).map_or(0, <[u8]>::len)
 }
 
 /// `multi-tier-cache` with Redis as its only tier, which is its shortest way to Redis.
@@ -168,11 +193,17 @@ impl Remote for Predecessor {
         "predecessor get (Redis only)"
     }
 
-    fn read(&self, key: &str) -> usize {
-        // Its connection arms timers wherever it is polled.
-        let _entered = self.background.handle.enter();
-        let value = futures::executor::block_on(self.cache.get(key)).expect("a read");
-        value.map_or(0, |value| value.len())
+    fn reading<'a>(&'a self, key: &'a str) -> BoxFuture<'a, usize> {
+        Box::pin(async move {
+            let mut get = pin!(self.cache.get(key));
+            let value = poll_fn(|cx| {
+                // Its connection arms timers wherever it is polled.
+                let _entered = self.background.handle.enter();
+                get.as_mut().poll(cx)
+            })
+            .await;
+            value.expect("a read").map_or(0, |value| value.len())
+        })
     }
 
     fn write(&self, key: &str, value: &Bytes) {
