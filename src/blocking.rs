@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::bus::InvalidationStats;
-use crate::cache_manager::CacheManagerBuilder;
+use crate::cache_manager::{CacheManagerBuilder, Decoded};
 use crate::error::{BoxError, Error, Result};
 use crate::manager::Lookup;
 use crate::options::{EntryOptions, Loaded};
@@ -195,10 +195,12 @@ impl CacheManager {
     /// # Errors
     /// As there.
     pub fn get_shared<T: DeserializeOwned + Send + Sync + 'static>(&self, key: &str) -> Result<Option<Arc<T>>> {
-        match self.0.hit_decoded(key) {
-            Some(decoded) => Ok(Some(decoded)),
-            None => self.get(key)?.map(|value| self.0.shared(key, &value)).transpose(),
-        }
+        let value = match self.0.hit_decoded(key) {
+            Some(Decoded::Before(decoded)) => return Ok(Some(decoded)),
+            Some(Decoded::Not(value)) => value,
+            None => wait(self.0.read(key))?,
+        };
+        value.map(|value| self.0.shared(key, &value)).transpose()
     }
 
     /// See [`CacheManager::peek`](crate::CacheManager::peek).

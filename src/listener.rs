@@ -29,7 +29,8 @@ use crate::value::ValueRef;
 /// # Ok::<(), tercel::Error>(())
 /// ```
 pub trait Listener: Send + Sync + 'static {
-    /// An entry has left L1, or was not taken in: once for each entry, and in order for each key. `value` is `None` for the
+    /// An entry has left L1, or was not taken in: once for each entry, and in order for each key; what is resident when the
+    /// last handle goes is told of only if the cache was closed before. `value` is `None` for the
     /// word that the source has none.
     fn removed(&self, key: &str, value: Option<&ValueRef<'_>>, cause: RemovalCause) {
         let _ = (key, value, cause);

@@ -22,6 +22,9 @@ both![
     a_decoded_value_is_charged,
     the_closure_may_say_the_weight,
     what_is_asked_for_once_goes_first,
+    one_read_of_the_decoded_form_is_one_use,
+    a_value_that_has_grown_too_heavy_goes_alone,
+    what_is_heavier_than_can_be_counted_skips_l1,
     a_loop_longer_than_l1_is_hit_nearly_as_often_as_can_be,
     what_is_in_use_now_displaces_what_was_in_use,
     every_entry_has_one_cause_of_removal,
@@ -197,6 +200,47 @@ fn what_is_asked_for_once_goes_first(via: Via) {
     }
     let kept = hot.iter().filter(|key| bed.peek(key).is_some()).count();
     assert_eq!(kept, 50, "a scan takes nothing that is in use");
+}
+
+fn one_read_of_the_decoded_form_is_one_use(via: Via) {
+    let kept = |reads: usize| {
+        let bed = Bed::with(via, |builder, _| builder.l1_capacity(1000));
+        for n in 0..1000 {
+            bed.set(&n.to_string(), &n.to_string(), MINUTE).unwrap();
+        }
+        // They fill main; the next ones are new to a full L1.
+        for n in 1000..1020 {
+            bed.set(&n.to_string(), &n.to_string(), MINUTE).unwrap();
+            for _ in 0..reads {
+                assert_eq!(*bed.get_shared::<String>(&n.to_string()).unwrap().unwrap(), n.to_string());
+            }
+        }
+        for n in 2000..2200 {
+            bed.set(&n.to_string(), &n.to_string(), MINUTE).unwrap();
+        }
+        (1000..1020).filter(|n| bed.peek(&n.to_string()).is_some()).count()
+    };
+    assert_eq!((kept(1), kept(2)), (0, 20));
+}
+
+fn a_value_that_has_grown_too_heavy_goes_alone(via: Via) {
+    let bed = Bed::with(via, |builder, _| builder.l1_weight(100_000).max_entry_size(90_000));
+    for n in 0..20 {
+        bed.set(&n.to_string(), "v", MINUTE).unwrap();
+    }
+    bed.set("large", &"v".repeat(60_000), MINUTE).unwrap();
+    assert_eq!(bed.get_shared::<String>("large").unwrap().unwrap().len(), 60_000);
+    // With its decoded form it is heavier than all of L1.
+    assert!(bed.peek("large").is_none());
+    assert_eq!(bed.stats().resident_entries, 20);
+}
+
+fn what_is_heavier_than_can_be_counted_skips_l1(via: Via) {
+    let bed = Bed::with(via, |builder, _| builder.l1_weight(100 << 30).max_entry_size(50 << 30));
+    for n in 0..4 {
+        bed.load(&n.to_string(), MINUTE, || tercel::ok(Loaded::new("v").weight(3_000_000_000))).unwrap();
+    }
+    assert_eq!((bed.stats().resident_entries, bed.stats().rejected), (0, 4));
 }
 
 fn a_loop_longer_than_l1_is_hit_nearly_as_often_as_can_be(via: Via) {

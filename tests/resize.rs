@@ -47,9 +47,11 @@ fn what_makes_no_sense_is_refused(via: Via) {
     for (entries, weight) in [(0, 1 << 20), (100, 10)] {
         assert!(bed.cache.resize_l1(entries, weight).unwrap_err().is_config());
     }
-    let error = bed.cache.resize_l1(7, 1 << 20).unwrap_err();
-    assert!(error.is_config() && error.to_string().contains("8 shards"), "{error}");
-    bed.cache.resize_l1(8, 1 << 20).unwrap();
+    for (entries, weight) in [(15, 1 << 20), (1000, 16 * 90)] {
+        let error = bed.cache.resize_l1(entries, weight).unwrap_err();
+        assert!(error.is_config() && error.to_string().contains("16 shards"), "{error}");
+    }
+    bed.cache.resize_l1(16, 1 << 20).unwrap();
     bed.cache.close().unwrap();
     assert!(bed.cache.resize_l1(100, 1 << 20).unwrap_err().is_closed());
     let tier = CacheTier::new(Arc::new(MemoryTier::new()), 1, true, 1.0);

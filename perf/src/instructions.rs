@@ -10,16 +10,17 @@ use benches::workload::{self, Requests};
 use serde_json::Value;
 
 use crate::machine;
-use crate::report::{Report, Row, Target};
+use crate::report::{Report, Row, Target, Unmeasured};
 
 const HITS: usize = 100_000;
 /// How much more than what is recorded a hit of ours may take.
 const MARGIN: f64 = 1.03;
 
 /// Counts for every rival; with a record, for ours alone, held against it.
-pub(crate) fn measure(recorded: Option<&Recorded>) -> Result<Report, String> {
+pub(crate) fn measure(recorded: Option<&Recorded>) -> Result<Report, Unmeasured> {
     if let Some(other) = recorded.and_then(Recorded::other_compiler) {
-        return Err(format!("instructions: recorded with {other}, built with {}", machine::RUSTC));
+        let why = format!("instructions: recorded with {other}, built with {}", machine::RUSTC);
+        return Err(Unmeasured::Skipped(why));
     }
     let mut report = Report {
         scenario: "instructions",
@@ -30,10 +31,9 @@ pub(crate) fn measure(recorded: Option<&Recorded>) -> Result<Report, String> {
     };
     for name in READERS {
         let bound = match recorded {
-            Some(recorded) => match recorded.of(name) {
-                Some(bound) => Some(bound),
-                None => continue,
-            },
+            // What rivals need is no business of a check.
+            Some(_) if local::PEERS.contains(&name) => continue,
+            Some(recorded) => Some(recorded.of(name).ok_or_else(|| format!("the record has no `{name}`"))?),
             None => None,
         };
         let per_hit = count(name)? as f64 / HITS as f64;
@@ -69,29 +69,27 @@ impl Recorded {
         self.0["machine"]["rustc"].as_str().filter(|recorded| *recorded != machine::RUSTC)
     }
 
-    /// The count of `name`, if that is one of ours: what rivals need is no business of a check.
     fn of(&self, name: &str) -> Option<f64> {
-        let is_ours = !local::PEERS.contains(&name);
         let row = self.0["rows"].as_array()?.iter().find(|row| row["name"] == name)?;
-        row["instructions"].as_f64().filter(|_| is_ours)
+        row["instructions"].as_f64()
     }
 }
 
 /// The instructions of [`counted_reads`] in a process of its own.
-fn count(rival: &str) -> Result<u64, String> {
+fn count(rival: &str) -> Result<u64, Unmeasured> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--toggle-collect=*counted_reads*"])
         .arg(program)
         .args(["spin", rival, &HITS.to_string()])
         .output()
-        .map_err(|error| format!("valgrind: {error}"))?;
+        .map_err(|error| Unmeasured::Skipped(format!("instructions: valgrind: {error}")))?;
     let told = String::from_utf8_lossy(&output.stderr);
     let counted =
         told.lines().find_map(|line| line.split_once("Collected : ")).and_then(|(_, n)| n.trim().parse().ok());
     match counted {
         Some(counted) if output.status.success() && counted > 0 => Ok(counted),
-        _ => Err(format!("valgrind counts nothing for `{rival}`: {told}")),
+        _ => Err(format!("valgrind counts nothing for `{rival}`: {told}").into()),
     }
 }
 

@@ -7,7 +7,7 @@ use benches::remote::{self, BARE, BYPASS, PROMOTE, Remote};
 use benches::workload;
 
 use crate::machine::first_line;
-use crate::report::{Report, Row, Target};
+use crate::report::{Report, Row, Target, Unmeasured};
 use crate::rounds::{interleaved, quantile};
 
 /// Few: a go is over before the machine's load changes.
@@ -17,9 +17,9 @@ const CALLERS: [(usize, &str); 2] = [(64, "k_per_s_64"), (256, "k_per_s_256")];
 /// What all of them read together in a go.
 const READS_TOGETHER: usize = 1 << 13;
 
-pub(crate) fn measure(rounds: Option<usize>) -> Result<Report, String> {
+pub(crate) fn measure(rounds: Option<usize>) -> Result<Report, Unmeasured> {
     let rounds = rounds.unwrap_or(1000);
-    let server = RedisServer::start().ok_or("redis-server is not installed")?;
+    let server = RedisServer::start().ok_or_else(|| Unmeasured::Skipped("l2: redis-server is not installed".into()))?;
     let (keys, value) = (workload::keys(1024), workload::value(100));
     let remotes = remote::remotes(&server);
     for remote in &remotes {

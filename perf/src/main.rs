@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use arguments::{Arguments, Scenario};
 use instructions::Recorded;
-use report::Report;
+use report::{Report, Unmeasured};
 use serde_json::Value;
 
 fn main() -> ExitCode {
@@ -55,15 +55,16 @@ fn main() -> ExitCode {
             Scenario::L2 => l2::measure(arguments.rounds),
         };
         match report {
-            Ok(report) => reports.push(report),
+            Ok(report) => {
+                if !arguments.json {
+                    println!("{report}");
+                }
+                reports.push(report);
+            }
             // Standard output is the JSON's where that is asked for.
-            Err(skipped) if arguments.json => eprintln!("skipped: {skipped}"),
-            Err(skipped) => println!("skipped: {skipped}"),
-        }
-        if !arguments.json
-            && let Some(report) = reports.last()
-        {
-            println!("{report}");
+            Err(Unmeasured::Skipped(why)) if arguments.json => eprintln!("skipped: {why}"),
+            Err(Unmeasured::Skipped(why)) => println!("skipped: {why}"),
+            Err(Unmeasured::Failed(problem)) => return refuse(&problem),
         }
     }
     finish(&arguments, &reports)

@@ -10,7 +10,7 @@ use benches::local::{
 use benches::workload::{self, Requests};
 
 use crate::allocations;
-use crate::report::{Report, Row, Target};
+use crate::report::{Report, Row, Target, Unmeasured};
 
 const CONTENDERS: [&str; 9] =
     [BARE, BLOCKING, QUICK_CACHE, QUICK_CACHE_TTL, MOKA, FOYER, PAPAYA, PREDECESSOR_QUICK_CACHE, PREDECESSOR];
@@ -24,7 +24,7 @@ struct Held {
     heap: f64,
 }
 
-pub(crate) fn measure() -> Result<Report, String> {
+pub(crate) fn measure() -> Result<Report, Unmeasured> {
     let mut report = Report {
         scenario: "memory",
         about: "bytes per entry of a 16-byte key and a 100-byte value (116 bytes of payload) after one read of each, room for a \

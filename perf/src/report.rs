@@ -6,6 +6,20 @@ use serde_json::{Map, Value, json};
 
 use crate::machine;
 
+/// Why there is no report.
+pub(crate) enum Unmeasured {
+    /// Something is missing that this machine need not have.
+    Skipped(String),
+    Failed(String),
+}
+
+/// What went wrong is a failure, unless somebody says otherwise.
+impl From<String> for Unmeasured {
+    fn from(problem: String) -> Self {
+        Self::Failed(problem)
+    }
+}
+
 /// One scenario's figures.
 pub(crate) struct Report {
     pub(crate) scenario: &'static str,

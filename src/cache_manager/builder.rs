@@ -63,7 +63,7 @@ impl CacheManagerBuilder {
         self
     }
 
-    /// The weight in bytes above which an entry skips L1 and is served from below (default: an eighth of `l1_weight`).
+    /// The weight in bytes above which an entry skips L1 and is served from below (default: a 64th of `l1_weight`).
     pub fn max_entry_size(mut self, bytes: u64) -> Self {
         self.max_entry = Some(bytes);
         self

@@ -7,6 +7,7 @@ mod write;
 
 pub use builder::CacheManagerBuilder;
 pub use load::{Load, LoadValue};
+pub(crate) use read::Decoded;
 
 use std::cell::RefCell;
 use std::sync::Arc;

@@ -75,18 +75,23 @@ impl CacheManager {
     /// # Errors
     /// As [`get_typed`](CacheManager::get_typed).
     pub async fn get_shared<T: DeserializeOwned + Send + Sync + 'static>(&self, key: &str) -> Result<Option<Arc<T>>> {
-        match self.hit_decoded(key) {
-            Some(decoded) => Ok(Some(decoded)),
-            None => self.get(key).await?.map(|value| self.shared(key, &value)).transpose(),
-        }
+        let value = match self.hit_decoded(key) {
+            Some(Decoded::Before(decoded)) => return Ok(Some(decoded)),
+            Some(Decoded::Not(value)) => value,
+            None => Box::pin(self.read(key)).await?,
+        };
+        value.map(|value| self.shared(key, &value)).transpose()
     }
 
-    /// The fresh value in L1, if it was decoded as a `T` before; counted as a request then.
+    /// The fresh value in L1, decoded if it was decoded as a `T` before; counted as a request if it is there.
     #[inline]
-    pub(crate) fn hit_decoded<T: Send + Sync + 'static>(&self, key: &str) -> Option<Arc<T>> {
-        let decoded = self.0.hit(key, |entry| entry.memo().get().and_then(Memo::recall)).flatten()?;
-        self.0.core.count_hit(true);
-        Some(decoded)
+    pub(crate) fn hit_decoded<T: Send + Sync + 'static>(&self, key: &str) -> Option<Decoded<T>> {
+        let found = self.0.hit(key, |entry| match entry.memo().get().and_then(Memo::recall) {
+            Some(decoded) => Decoded::Before(decoded),
+            None => Decoded::Not(Value::of(entry)),
+        })?;
+        self.0.core.count_hit(!matches!(found, Decoded::Not(None)));
+        Some(found)
     }
 
     /// `value` decoded and shared; L1 is charged for what was decoded now.
@@ -138,6 +143,13 @@ impl CacheManager {
         let key = self.0.key(key);
         Box::pin(self.0.core.lookup(&key, &settings)).await
     }
+}
+
+/// What L1 has for whoever wants it decoded.
+pub(crate) enum Decoded<T> {
+    Before(Arc<T>),
+    /// The value, unless the source is known to have none.
+    Not(Option<Value>),
 }
 
 /// The future of [`CacheManager::get`], written out so that a hit is a part of its caller: no state is kept for it.

@@ -42,9 +42,11 @@ use crate::epoch;
 use crate::hash::KeyHasher;
 use crate::record::{Body, Counted, Kind, Label, Record, Times};
 use crate::stats::RemovalCause;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::value::Value;
 use bounds::Bounds;
-use shard::{Name, Resident, Shard, Writer};
+use shard::{Name, Resident, Shard, Walk, Writer};
 
 /// What is to be made resident.
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +84,10 @@ pub(crate) struct L1 {
     hasher: KeyHasher,
     tick: Arc<Tick>,
     share: Bounds,
+    /// Held by whoever changes the bounds.
+    resizing: Mutex<()>,
+    /// The shard that is swept next.
+    swept: AtomicUsize,
     counters: Counters<{ INSERTED + 1 }>,
     /// Where removals are told, if anybody listens.
     removals: Option<Removals>,
@@ -89,8 +95,10 @@ pub(crate) struct L1 {
 
 /// Entries that are looked at, or let go, under one lock, where all of them are: writers wait for no more.
 const UNDER_ONE_LOCK: usize = 128;
-/// How many times as many a sweep looks at, where many are dead.
-const MOST_SWEEPS: usize = 8;
+/// Sweeps in which every entry is looked at once.
+const PASS: usize = 1024;
+/// The most that one sweep looks at.
+const MOST_SWEPT: usize = 4096;
 
 /// The counter of insertions; the removal causes come before it.
 const INSERTED: usize = RemovalCause::ALL.len();
@@ -111,6 +119,8 @@ impl L1 {
             hasher: KeyHasher::new(),
             tick,
             share: Bounds::new(limits.share(count)),
+            resizing: Mutex::new(()),
+            swept: AtomicUsize::new(0),
             counters: Counters::new(),
             removals,
         }
@@ -122,6 +132,7 @@ impl L1 {
 
     /// Changes how much may be resident. What is too much then goes, a few entries at a time.
     pub(crate) fn resize(&self, limits: Limits) {
+        let _alone = self.resizing.lock();
         self.share.set(limits.share(self.shards.len()));
         for shard in &self.shards {
             while shard.write(|shard| self.make_some_room(shard)) {}
@@ -303,16 +314,20 @@ impl L1 {
         });
     }
 
-    /// Removes every entry and marker whose key `doomed` names. Walks all of them, a shard at a time.
+    /// Removes every entry and marker whose key `doomed` names. Walks all of them, some under each lock: what was there
+    /// before is gone after.
     pub(crate) fn kill_where(&self, cause: RemovalCause, mut doomed: impl FnMut(&str) -> bool) {
         for shard in &self.shards {
-            shard.write(|shard| {
-                shard.markers().kill_where(&mut doomed);
-                let matching: Vec<_> = shard.entries().filter(|entry| doomed(entry.key())).collect();
-                for entry in matching {
-                    self.remove(shard, entry, cause);
+            // The permissions first: nothing that was read before is filled while the entries are walked.
+            shard.write(|shard| shard.markers().kill_where(&mut doomed));
+            let mut walk = Walk::default();
+            while shard.write(|shard| {
+                let met = shard.walk(&mut walk, UNDER_ONE_LOCK);
+                for entry in met.iter().filter(|entry| doomed(entry.key())) {
+                    self.remove(shard, *entry, cause);
                 }
-            });
+                !met.is_empty()
+            }) {}
         }
     }
 
@@ -320,28 +335,29 @@ impl L1 {
     pub(crate) fn recharge(&self, key: &str) {
         let name = self.name(key);
         self.shard(name.hash).write(|shard| {
-            if let Some(entry) = shard.get(name)
-                && entry.charged() != entry.weight()
-            {
-                shard.recharge(entry);
-                self.make_room(shard, 0, 0);
+            if let Some(entry) = shard.get(name) {
+                self.charge(shard, entry);
             }
         });
     }
 
-    /// Reclaims dead entries among the next `most` of every shard, charges decoded memos, and frees what was retired. Where
-    /// many are dead it goes on.
-    pub(crate) fn sweep(&self, most: usize) {
+    /// A little of what is to be done now and then: reclaims dead entries among the next ones, more where many are dead,
+    /// charges decoded memos, and frees what was retired. A pass over all entries takes [`PASS`] calls.
+    ///
+    /// # Cost
+    /// Bounded whatever is dead: the thread that does it has other things to do.
+    pub(crate) fn sweep(&self) {
+        let most = (self.len() / PASS).clamp(UNDER_ONE_LOCK, MOST_SWEPT);
+        let (mut seen, mut dead) = (0, 0);
+        while seen < most || dead * 8 > seen && seen < MOST_SWEPT {
+            // Relaxed: one thread sweeps.
+            let shard = &self.shards[self.swept.fetch_add(1, Ordering::Relaxed) % self.shards.len()];
+            dead += shard.write(|shard| self.sweep_some(shard));
+            seen += UNDER_ONE_LOCK;
+        }
         let mut left = false;
         for shard in &self.shards {
-            let (mut seen, mut dead) = (0, 0);
-            // As far as its length, and so not twice over a small one.
-            let most = shard.read(|shard| shard.len()).min(most);
-            while seen < most || dead * 8 > seen && seen < most * MOST_SWEEPS {
-                dead += shard.write(|shard| self.sweep_some(shard));
-                seen += UNDER_ONE_LOCK;
-            }
-            left |= shard.reclaim();
+            left |= shard.reclaim(UNDER_ONE_LOCK);
         }
         if left {
             epoch::domain().advance();
@@ -355,13 +371,26 @@ impl L1 {
             if entry.is_dead(now) {
                 dead += 1;
                 self.remove(shard, entry, RemovalCause::Expired);
-            } else if entry.charged() != entry.weight() {
-                shard.recharge(entry);
+            } else {
+                self.charge(shard, entry);
             }
         }
-        self.make_room(shard, 0, 0);
         shard.fit();
         dead
+    }
+
+    /// Charges an entry for what it weighs by now. What has become heavier than a whole shard may be goes, alone.
+    fn charge<'w>(&self, shard: &mut Writer<'w>, entry: Resident<'w>) {
+        let weight = entry.weight();
+        if entry.charged() == weight {
+            return;
+        }
+        if u64::from(weight) > self.share.get().weight {
+            self.remove(shard, entry, RemovalCause::Evicted);
+        } else {
+            shard.recharge(entry);
+            self.make_room(shard, 0, 0);
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -427,7 +456,8 @@ impl L1 {
         let old = shard.get(Name::of(record));
         self.counters.count(INSERTED);
         let weight = u64::from(record.charged());
-        let heavy = weight > share.max_entry;
+        // What weighs more than can be counted is too heavy for any bound.
+        let heavy = weight > share.max_entry || record.charged() == Record::HEAVIEST;
         if heavy || record.is_dead(self.tick.millis()) {
             if let Some(old) = old {
                 self.remove(shard, old, RemovalCause::Replaced);

@@ -2,7 +2,7 @@
 //!
 //! # Invariants
 //! - R1: an entry is told of once, by whoever takes it out, under the lock of its shard: so in order for each key.
-//! - R2: the entry is kept until it was told of, and dropped on the listener's thread.
+//! - R2: the entry is kept until it was told of.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -46,9 +46,13 @@ impl Removals {
 fn listen(listener: &dyn Listener, removals: &Receiver<Removal>) {
     for removal in removals {
         // A listener that panics, or a value whose drop does, must not silence those that follow.
-        let _ = catch_unwind(AssertUnwindSafe(move || {
+        let told = catch_unwind(AssertUnwindSafe(move || {
             let record = removal.entry.record();
             listener.removed(record.key(), ValueRef::of(record).as_ref(), removal.cause);
         }));
+        if let Err(panicked) = told {
+            // Its own drop may panic too.
+            std::mem::forget(panicked);
+        }
     }
 }

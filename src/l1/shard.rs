@@ -163,11 +163,11 @@ impl Shard {
         result
     }
 
-    /// Frees what nobody looks at any more, all of it; whether something is left that readers hold back.
-    pub(super) fn reclaim(&self) -> bool {
+    /// Frees what nobody looks at any more, `most` pieces of it; whether something is left.
+    pub(super) fn reclaim(&self, most: usize) -> bool {
         let mut garbage = Vec::new();
         let mut inner = self.inner.lock();
-        inner.limbo.reclaim(usize::MAX, epoch::domain().safe(), &mut Heap(&mut garbage));
+        inner.limbo.reclaim(most, epoch::domain().safe(), &mut Heap(&mut garbage));
         let left = inner.limbo.len() > 0;
         drop(inner);
         // After the lock (S3).
@@ -195,6 +195,14 @@ impl Drop for Shard {
         let mut left = Vec::new();
         self.inner.get_mut().limbo.take_all(&mut Heap(&mut left));
     }
+}
+
+/// How far somebody has walked who lets go of the lock now and then.
+#[derive(Default)]
+pub(super) struct Walk {
+    /// Those of the table; a rebuilt one has more, or fewer.
+    buckets: usize,
+    next: usize,
 }
 
 /// The holder of a shard's lock.
@@ -278,6 +286,22 @@ impl<'w> Writer<'w> {
             self.inner.hand = hand + 1;
         }
         next
+    }
+
+    /// The next entries of a walk, at least `most` of them or the rest; none at its end. An entry that is there from the
+    /// beginning to the end of the walk is met: where the table is rebuilt meanwhile, which moves entries, it begins anew.
+    pub(super) fn walk(&self, walk: &mut Walk, most: usize) -> Vec<Resident<'w>> {
+        let buckets = self.table().buckets();
+        if walk.buckets != buckets {
+            *walk = Walk { buckets, next: 0 };
+        }
+        let mut met = Vec::new();
+        while met.len() < most && walk.next < buckets {
+            // SAFETY: found in the table.
+            met.extend(self.table().entries_of(walk.next).map(|entry| unsafe { self.resident(entry) }));
+            walk.next += 1;
+        }
+        met
     }
 
     /// The entry that is to go for room.

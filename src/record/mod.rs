@@ -195,6 +195,8 @@ impl<'a> Record<'a> {
     const MAX_FREQUENCY: u8 = 2;
     /// The bookkeeping of one resident entry in bytes, part of its weight: header, slot in the table, allocator.
     pub(crate) const OVERHEAD: usize = 96;
+    /// The weight of whatever weighs as much or more.
+    pub(crate) const HEAVIEST: u32 = HEAVIEST;
 
     /// # Safety
     /// Somebody holds a count of the record for as long as `'a` lasts (R2).

@@ -67,7 +67,8 @@ impl L1Builder {
         self
     }
 
-    /// The weight above which an entry skips L1 and is served from below (default: an eighth of `weight`).
+    /// The weight above which an entry skips L1 and is served from below (default: a 64th of `weight`, 64 KiB at the
+    /// least where that fits).
     pub fn max_entry_size(mut self, bytes: u64) -> Self {
         self.max_entry = Some(bytes);
         self
@@ -104,7 +105,7 @@ impl L1Builder {
                 )));
             }
             Some(bytes) => bytes,
-            None => (self.weight / 8).max(least.max(self.weight.min(64 << 10))),
+            None => (self.weight / 64).max(least.max(self.weight.min(64 << 10))),
         };
         Ok(Limits { entries: self.entries, weight: self.weight, max_entry })
     }
@@ -177,7 +178,10 @@ impl L1Cache {
         self.table().hit(key, |entry| ValueRef::of(entry).map(|value| call(&value))).flatten()
     }
 
-    /// Makes a raw payload resident under `key`, whatever is there; a plain function. A key is not checked here.
+    /// Makes a raw payload resident under `key`, whatever is there; a plain function.
+    ///
+    /// # Panics
+    /// If the key has 1 GiB or more: keys are not checked here.
     ///
     /// # Cost
     /// One allocation, in which key and payload are copied (a payload above 4 KiB is kept as given), and the short lock of a
@@ -190,17 +194,17 @@ impl L1Cache {
     }
 
     /// Changes the bounds while the cache is used. What is too much goes before this returns, by and by: writers wait for a
-    /// few entries at the most. A bound on single entries that was set stays.
+    /// few entries at the most. L1 keeps the shards that it was built with, 16 at the most, and an entry fits into one of
+    /// them: what is heavier than a shard's part of `weight` skips L1, whatever bound was set on single entries.
     ///
     /// # Errors
-    /// As [`L1Builder::build`]; and [`is_config`](Error::is_config) for fewer entries than L1 has shards, which are as many
-    /// as it was built for, 16 at the most.
+    /// As [`L1Builder::build`]; and [`is_config`](Error::is_config) for bounds with which a shard could hold nothing.
     pub fn resize(&self, entries: usize, weight: u64) -> Result<()> {
         let limits = L1Builder { entries, weight, max_entry: self.max_entry }.limits()?;
         let shards = self.table().shards();
-        if entries < shards {
+        if entries < shards || weight / (shards as u64) <= Record::OVERHEAD as u64 {
             return Err(Error::config(format!(
-                "l1_capacity is {entries}: this L1 has {shards} shards, of one entry each"
+                "l1_capacity is {entries} and l1_weight {weight}: this L1 has {shards} shards, and each must hold an entry"
             )));
         }
         self.table().resize(limits);
