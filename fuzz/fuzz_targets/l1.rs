@@ -81,6 +81,8 @@ struct Expected {
     dead_at: u64,
     /// Nothing but an eviction lets it go before its time.
     stays: bool,
+    /// It stood in for a load that failed: while it is stale no load is tried.
+    stands_in: bool,
 }
 
 #[derive(Default)]
@@ -97,7 +99,7 @@ impl Model {
         }
         let fresh_until = self.now.saturating_add(ttl);
         let dead_at = fresh_until.saturating_add(grace);
-        self.entries.insert(key, Expected { payload, fresh_until, dead_at, stays });
+        self.entries.insert(key, Expected { payload, fresh_until, dead_at, stays, stands_in: false });
     }
 
     fn remove_where(&mut self, doomed: impl Fn(&str) -> bool) {
@@ -258,10 +260,15 @@ fn managed(shape: u64, bytes: &mut Bytes<'_>) {
                 };
                 let found = cache.get_or_compute_with(&key, Duration::from_millis(30), load).expect("it has a value");
                 let found = found.as_bytes().expect("a raw payload");
-                model.check(&key, (!runs.get()).then_some(found), evicts());
                 if !runs.get() {
+                    let stands_in = model.entries.get(&key).filter(|known| known.stands_in && model.now < known.dead_at);
+                    match stands_in {
+                        Some(known) => assert!(found == known.payload, "another value stands in"),
+                        None => model.check(&key, Some(found), evicts()),
+                    }
                     continue;
                 }
+                model.check(&key, None, evicts());
                 assert!(found == payload, "not what was loaded");
                 let stays = bounds.takes(&key, &payload);
                 model.set(key, payload, if stays { 30 } else { 0 }, 0, stays);
@@ -271,8 +278,10 @@ fn managed(shape: u64, bytes: &mut Bytes<'_>) {
                 let load = || Err::<Value, _>(std::io::Error::other("the source is down"));
                 match cache.get_or_compute_with(&key, options, load) {
                     Ok(found) => {
-                        let known = model.entries.get(&key).filter(|known| model.now < known.dead_at);
+                        let now = model.now;
+                        let known = model.entries.get_mut(&key).filter(|known| now < known.dead_at);
                         let known = known.expect("what stands in was set, and is not dead");
+                        known.stands_in |= now >= known.fresh_until;
                         assert!(found.as_bytes() == Some(&known.payload[..]), "an older value stands in");
                     }
                     Err(error) => {
