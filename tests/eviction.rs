@@ -206,17 +206,17 @@ fn one_read_of_the_decoded_form_is_one_use(via: Via) {
     let kept = |reads: usize| {
         let bed = Bed::with(via, |builder, _| builder.l1_capacity(1000));
         for n in 0..1000 {
-            bed.set(&n.to_string(), &n.to_string(), MINUTE).unwrap();
+            bed.set(&n.to_string(), n.to_string(), MINUTE).unwrap();
         }
         // They fill main; the next ones are new to a full L1.
         for n in 1000..1020 {
-            bed.set(&n.to_string(), &n.to_string(), MINUTE).unwrap();
+            bed.set(&n.to_string(), n.to_string(), MINUTE).unwrap();
             for _ in 0..reads {
                 assert_eq!(*bed.get_shared::<String>(&n.to_string()).unwrap().unwrap(), n.to_string());
             }
         }
         for n in 2000..2200 {
-            bed.set(&n.to_string(), &n.to_string(), MINUTE).unwrap();
+            bed.set(&n.to_string(), n.to_string(), MINUTE).unwrap();
         }
         (1000..1020).filter(|n| bed.peek(&n.to_string()).is_some()).count()
     };
@@ -228,7 +228,7 @@ fn a_value_that_has_grown_too_heavy_goes_alone(via: Via) {
     for n in 0..20 {
         bed.set(&n.to_string(), "v", MINUTE).unwrap();
     }
-    bed.set("large", &"v".repeat(60_000), MINUTE).unwrap();
+    bed.set("large", "v".repeat(60_000), MINUTE).unwrap();
     assert_eq!(bed.get_shared::<String>("large").unwrap().unwrap().len(), 60_000);
     // With its decoded form it is heavier than all of L1.
     assert!(bed.peek("large").is_none());

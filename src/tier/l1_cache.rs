@@ -15,7 +15,8 @@ use crate::value::{Value, ValueRef};
 
 /// The tier in this process: bounded by entries and by bytes at once, read without locks.
 ///
-/// It belongs to one manager; giving it to a second one is [`is_config`](Error::is_config).
+/// It belongs to one manager; giving it to a second one is [`is_config`](Error::is_config). The manager drives its time, and
+/// reclaims what has expired; without one, what has expired is never found, but stays until it is evicted.
 ///
 /// # Examples
 /// ```

@@ -40,8 +40,8 @@ pub(crate) const MAX_DEPTH: usize = 128;
 /// One immutable document, shared by reference count.
 ///
 /// A value is a MessagePack document, or a raw payload of bytes ([`Value::bytes`]). Cloning is one relaxed atomic
-/// increment, and nothing is copied after the value has been made. A held value keeps its memory after its entry has left
-/// the cache.
+/// increment. What is put into a cache is copied once, up to 4 KiB, to lie beside its key; what is found there is not
+/// copied. A held value keeps its entry's memory after that has left the cache.
 ///
 /// Struct fields are written by name, so that adding, removing or reordering a field never misreads, and types that have a
 /// readable form use it, so that a document made from JSON decodes into typed structs: addresses, UUIDs, dates.
