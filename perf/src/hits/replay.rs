@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use foyer_memory::{Cache as Foyer, CacheBuilder, EvictionConfig, LfuConfig, S3FifoConfig};
+use quick_cache::sync::DefaultLifecycle;
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
 use tercel::{CacheBackend, L1Cache};
 
 use super::bounds;
@@ -65,8 +67,20 @@ fn moka(trace: &Trace, capacity: usize) -> usize {
     })
 }
 
+/// With one shard: the most hits that it can have.
 fn quick_cache(trace: &Trace, capacity: usize) -> usize {
-    let cache = quick_cache::sync::Cache::new(capacity);
+    let options = OptionsBuilder::new()
+        .estimated_items_capacity(capacity)
+        .weight_capacity(capacity as u64)
+        .shards(1)
+        .build()
+        .expect("options that fit");
+    let cache = quick_cache::sync::Cache::with_options(
+        options,
+        UnitWeighter,
+        DefaultHashBuilder::default(),
+        DefaultLifecycle::default(),
+    );
     replay(trace, |key| {
         let hit = cache.get(&key).is_some();
         if !hit {
