@@ -60,12 +60,9 @@ impl Tier {
         clock: Arc<dyn Clock>,
         context: tokio::runtime::Handle,
     ) -> Self {
-        let mut tier =
-            Self { backend, config, foreign, longest: Duration::MAX, clock, context, counters: Counters::new() };
+        let tier = Self { backend, config, foreign, longest: Duration::MAX, clock, context, counters: Counters::new() };
         #[cfg(feature = "redis")]
-        if let Some(redis) = tier.redis() {
-            tier.longest = redis.options().longest();
-        }
+        let tier = Self { longest: tier.redis().map_or(tier.longest, |redis| redis.options().longest()), ..tier };
         tier
     }
 
