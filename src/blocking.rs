@@ -425,7 +425,11 @@ impl CacheManager {
             backend_name: tier.backend_name,
             problem: Some(reason.to_string()),
         };
-        Health { tiers: self.get_tier_stats().into_iter().flatten().map(tier).collect(), invalidation: None }
+        Health {
+            tiers: self.get_tier_stats().into_iter().flatten().map(tier).collect(),
+            invalidation: None,
+            reclamation: None,
+        }
     }
 
     /// See [`CacheManager::ready`](crate::CacheManager::ready).

@@ -119,6 +119,9 @@ pub struct Health {
     pub tiers: Vec<TierHealth>,
     /// Why this instance does not hear the invalidations of others; `None` if it does, or has no others.
     pub invalidation: Option<String>,
+    /// What keeps memory from being freed, and what to do about it: a closure of `with_cached` that does not end. The cache
+    /// serves all the same.
+    pub reclamation: Option<String>,
 }
 
 /// How one tier is.

@@ -29,6 +29,19 @@ pub(super) async fn tick(core: Weak<Core>, clock: Arc<dyn Clock>) {
     }
 }
 
+/// What to do about a reader that keeps all that is retired from being freed, if there is one.
+fn held_back() -> Option<String> {
+    /// About a second's worth, where little is written.
+    const LONG: u64 = 256;
+    let rounds = crate::epoch::domain().held_back();
+    (rounds > LONG).then(|| {
+        format!(
+            "a reader has held what it looks at for {rounds} rounds of reclamation, and memory grows: find the closure of \
+             with_cached that blocks"
+        )
+    })
+}
+
 impl Core {
     pub(crate) fn stats(&self) -> CacheManagerStats {
         let n = |which: Count| self.counters.sum(which as usize);
@@ -88,7 +101,7 @@ impl Core {
             tiers.push(tier.health(self.now().saturating_add(self.deadlines.hard)).await);
         }
         let deaf = self.bus.as_ref().and_then(|bus| bus.deaf()).map(|error| error.to_string());
-        Health { tiers, invalidation: deaf }
+        Health { tiers, invalidation: deaf, reclamation: held_back() }
     }
 
     /// Changes how much L1 holds.
