@@ -96,9 +96,11 @@ pub(crate) struct L1 {
 /// Entries that are looked at, or let go, under one lock, where all of them are: writers wait for no more.
 const UNDER_ONE_LOCK: usize = 128;
 /// Sweeps in which every entry is looked at once.
-const PASS: usize = 1024;
+const PASS: usize = 128;
 /// The most that one sweep looks at.
-const MOST_SWEPT: usize = 4096;
+const MOST_SWEPT: usize = 8192;
+/// The most that one sweep frees of each shard.
+const MOST_FREED: usize = 1024;
 
 /// The counter of insertions; the removal causes come before it.
 const INSERTED: usize = RemovalCause::ALL.len();
@@ -357,7 +359,7 @@ impl L1 {
         }
         let mut left = false;
         for shard in &self.shards {
-            left |= shard.reclaim(UNDER_ONE_LOCK);
+            left |= shard.reclaim(MOST_FREED);
         }
         if left {
             epoch::domain().advance();

@@ -12,13 +12,17 @@ use crate::stats::{CacheManagerStats, Health, RemovalCause, TierHealth, TierStat
 use crate::sync::atomic::Ordering;
 
 const TICK: Duration = Duration::from_millis(4);
+/// One sweep in this many ticks.
+const SWEEP_EVERY: u32 = 8;
 
 /// Drives the tick and the sweep until the engine is gone.
 pub(super) async fn tick(core: Weak<Core>, clock: Arc<dyn Clock>) {
     let tick = clock.tick();
+    let mut ticks = 0u32;
     loop {
         tick.set(clock.now());
-        {
+        ticks = ticks.wrapping_add(1);
+        if ticks.is_multiple_of(SWEEP_EVERY) {
             let Some(core) = core.upgrade() else { return };
             // A value whose drop panics must not stop the time; nor what it panics with.
             if let Err(panicked) = catch_unwind(AssertUnwindSafe(|| core.l1.sweep())) {
