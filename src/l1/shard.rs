@@ -57,6 +57,8 @@ struct Inner {
     limbo: Limbo<Retired>,
     /// The bucket that is visited next.
     hand: usize,
+    /// How often the table was rebuilt.
+    rebuilt: u64,
 }
 
 /// What readers may still look at.
@@ -114,7 +116,7 @@ impl Shard {
     pub(super) fn new() -> Self {
         let table = Current::new(Box::new(Table::with_room(FIRST_ROOM)));
         let limbo = Limbo::new(RETIRED_PER_EPOCH);
-        let inner = Inner { policy: Policy::new(), markers: Markers::new(), limbo, hand: 0 };
+        let inner = Inner { policy: Policy::new(), markers: Markers::new(), limbo, hand: 0, rebuilt: 0 };
         Self { table, inner: Mutex::new(inner) }
     }
 
@@ -200,8 +202,8 @@ impl Drop for Shard {
 /// How far somebody has walked who lets go of the lock now and then.
 #[derive(Default)]
 pub(super) struct Walk {
-    /// Those of the table; a rebuilt one has more, or fewer.
-    buckets: usize,
+    /// How often the table had been rebuilt: that moves entries, also where it comes to the same size again.
+    rebuilt: u64,
     next: usize,
 }
 
@@ -292,8 +294,8 @@ impl<'w> Writer<'w> {
     /// beginning to the end of the walk is met: where the table is rebuilt meanwhile, which moves entries, it begins anew.
     pub(super) fn walk(&self, walk: &mut Walk, most: usize) -> Vec<Resident<'w>> {
         let buckets = self.table().buckets();
-        if walk.buckets != buckets {
-            *walk = Walk { buckets, next: 0 };
+        if walk.rebuilt != self.inner.rebuilt {
+            *walk = Walk { rebuilt: self.inner.rebuilt, next: 0 };
         }
         let mut met = Vec::new();
         while met.len() < most && walk.next < buckets {
@@ -412,6 +414,7 @@ impl<'w> Writer<'w> {
         // SAFETY: what is in the table is alive (S1).
         let new = self.table().rebuilt(room, Record::prefetch, |entry| unsafe { look(entry) }.hash());
         let old = self.shard.table.put(new);
+        self.inner.rebuilt += 1;
         self.retire(Retired::Table(old));
     }
 
