@@ -43,10 +43,10 @@ mod sync;
 // Floor 1
 mod clock;
 mod counter;
+mod entry;
 mod epoch;
 mod park;
 mod random;
-mod record;
 mod runtime;
 // Floor 2
 mod listener;

@@ -1,4 +1,4 @@
-//! A record's counts and its slot for the decoded value: `record/refs.rs` and `record/slot.rs`.
+//! An entry's counts and its slot for the decoded value: `entry/refs.rs` and `entry/slot.rs`.
 
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -12,7 +12,7 @@ use crate::refs::Refs;
 use crate::slot::{Slot, Waiting};
 use crate::sync::{Arc, planted};
 
-/// A record as far as counts go: what it holds is written by who frees it.
+/// An entry as far as counts go: what it holds is written by who frees it.
 struct Counted {
     refs: Refs,
     content: UnsafeCell<bool>,
@@ -56,20 +56,20 @@ impl Decoded {
 }
 
 models! {
-    /// A record is freed once, by whoever takes the last count, after all uses by all others.
+    /// An entry is freed once, by whoever takes the last count, after all uses by all others.
     counted finds relaxed_down, last_not_acquired {
-        let record = Counted::new();
-        record.refs.up();
-        let other = { let record = record.clone(); thread::spawn(move || {
-            record.refs.up();
-            record.down();
-            record.used();
-            record.down();
+        let entry = Counted::new();
+        entry.refs.up();
+        let other = { let entry = entry.clone(); thread::spawn(move || {
+            entry.refs.up();
+            entry.down();
+            entry.used();
+            entry.down();
         }) };
-        record.used();
-        record.down();
+        entry.used();
+        entry.down();
         other.join().unwrap();
-        assert_eq!(record.freed.load(Relaxed), 1);
+        assert_eq!(entry.freed.load(Relaxed), 1);
     }
 
     /// A reader takes a count under its pin, while the table's count goes by way of the limbo: what it took, it may use
@@ -78,33 +78,33 @@ models! {
         let world = Arc::new((Counted::new(), AtomicBool::new(true), Domain::<Fences, 1>::new(Fences)));
         let reader = { let world = world.clone(); thread::spawn(move || {
             in_thread(1);
-            let (record, linked, domain) = &*world;
+            let (entry, linked, domain) = &*world;
             let late = planted("counted_after_the_pin");
             let found = domain.join().pin(|_| {
                 let found = linked.load(loom::sync::atomic::Ordering::Acquire);
                 if found && !late {
-                    record.refs.up();
+                    entry.refs.up();
                 }
                 found
             });
             if found {
                 if late {
-                    record.refs.up();
+                    entry.refs.up();
                 }
-                record.used();
-                record.down();
+                entry.used();
+                entry.down();
             }
         }) };
         let writer = { let world = world.clone(); thread::spawn(move || {
             in_thread(2);
-            let (record, linked, domain) = &*world;
+            let (entry, linked, domain) = &*world;
             linked.store(false, loom::sync::atomic::Ordering::Release);
             let (mut limbo, mut freed) = (Limbo::new(1), Vec::new());
             limbo.retire(domain.tag(), ());
             domain.advance();
             domain.advance();
             limbo.reclaim(1, domain.safe(), &mut freed);
-            freed.into_iter().for_each(|()| record.down());
+            freed.into_iter().for_each(|()| entry.down());
         }) };
         reader.join().unwrap();
         writer.join().unwrap();

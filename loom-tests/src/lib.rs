@@ -12,11 +12,11 @@ mod sync;
 
 #[path = "../../src/hint.rs"]
 mod hint;
-#[path = "../../src/record/refs.rs"]
+#[path = "../../src/entry/refs.rs"]
 mod refs;
 #[path = "../../src/park/signal.rs"]
 mod signal;
-#[path = "../../src/record/slot.rs"]
+#[path = "../../src/entry/slot.rs"]
 mod slot;
 
 #[path = "../../src/l1"]
@@ -62,11 +62,11 @@ mod epoch {
 
 mod calls;
 mod counts;
+mod entry;
 mod harness;
 mod links;
 mod loading;
 mod parking;
 mod process;
 mod reclaim;
-mod record;
 mod table;

@@ -4,9 +4,9 @@ use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Rel
 use loom::thread::{self, JoinHandle};
 
 use super::shard::{Name, Shard, Writer};
+use crate::entry::Counted;
 use crate::epoch::{domain, pin};
 use crate::harness::models;
-use crate::record::Counted;
 use crate::sync::{Arc, planted};
 
 /// The hash of every key here: they share a bucket and a tag, so that one is looked at where another is.
@@ -28,15 +28,15 @@ fn make_room(shard: &mut Writer<'_>, most: usize) {
     }
 }
 
-fn set(shard: &Shard, entry: Counted, most: usize) {
+fn set(shard: &Shard, new: Counted, most: usize) {
     shard.write(|shard| {
-        let record = entry.record();
-        shard.markers().kill(record.hash(), record.key());
-        match shard.get(Name::of(record)) {
-            Some(old) => shard.replace(old, entry),
+        let entry = new.entry();
+        shard.markers().kill(entry.hash(), entry.key());
+        match shard.get(Name::of(entry)) {
+            Some(old) => shard.replace(old, new),
             None => {
                 make_room(shard, most - 1);
-                shard.insert(entry);
+                shard.insert(new);
             }
         }
     });
@@ -158,7 +158,7 @@ models! {
         let reader = start(&shard, |shard| {
             assert!(find(shard, "k").is_some(), "missed while it was replaced");
             let taken = take(shard, "k").expect("missed while it was replaced");
-            assert!(taken.record().value() <= 2);
+            assert!(taken.entry().value() <= 2);
         });
         set(&shard, entry("k", 2), 2);
         reclaim(&shard);

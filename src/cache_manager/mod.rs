@@ -13,11 +13,11 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use crate::bus::InvalidationStats;
+use crate::entry::Entry;
 use crate::error::{Error, Result};
 use crate::l1::L1;
 use crate::manager::{Core, Parts, take_l1};
 use crate::options::{EntryOptions, Settings};
-use crate::record::Record;
 use crate::stats::{CacheManagerStats, Health, TierStats};
 use crate::stream::{StreamEntry, StreamingBackend};
 use crate::tier::L1Cache;
@@ -207,12 +207,12 @@ impl CacheManager {
 impl View {
     /// Runs `read` on the fresh entry of `key` in L1, if the defaults take any.
     #[inline(always)]
-    fn hit<R>(&self, key: &str, read: impl FnOnce(Record<'_>) -> R) -> Option<R> {
+    fn hit<R>(&self, key: &str, read: impl FnOnce(Entry<'_>) -> R) -> Option<R> {
         if self.plain { self.l1.hit(key, read) } else { self.hit_otherwise(key, read) }
     }
 
     #[inline(never)]
-    fn hit_otherwise<R>(&self, key: &str, read: impl FnOnce(Record<'_>) -> R) -> Option<R> {
+    fn hit_otherwise<R>(&self, key: &str, read: impl FnOnce(Entry<'_>) -> R) -> Option<R> {
         if self.defaults.takes_any_hit() { self.with_key(key, |key| self.l1.hit(key, read)) } else { None }
     }
 

@@ -8,10 +8,10 @@ use std::task::{Context, Poll};
 use serde::de::DeserializeOwned;
 
 use super::CacheManager;
+use crate::entry::Memo;
 use crate::error::Result;
 use crate::manager::{Found, Lookup};
 use crate::options::EntryOptions;
-use crate::record::Memo;
 use crate::runtime::BoxFuture;
 use crate::value::{Value, ValueRef};
 
@@ -108,7 +108,7 @@ impl CacheManager {
         Ok(shared)
     }
 
-    /// The fresh value of `key` in L1: a plain function, no recency recorded, no request in the statistics.
+    /// The fresh value of `key` in L1: a plain function, no hit counted for the policy, no request in the statistics.
     #[must_use]
     pub fn peek(&self, key: &str) -> Option<Value> {
         self.0.with_key(key, |key| self.0.core.peek(key))

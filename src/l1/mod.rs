@@ -24,9 +24,12 @@ mod policy;
 mod policy_tests;
 mod removals;
 mod shard;
+#[cfg(test)]
+mod shard_tests;
 mod table;
 #[cfg(test)]
 mod table_tests;
+mod upkeep;
 
 pub(crate) use marker::Token;
 pub(crate) use removals::Removals;
@@ -38,12 +41,12 @@ use crossbeam_utils::CachePadded;
 
 use crate::clock::Tick;
 use crate::counter::Counters;
+use crate::entry::{Body, Counted, Entry, Kind, Label, Times};
 use crate::epoch;
 use crate::hash::KeyHasher;
-use crate::record::{Body, Counted, Kind, Label, Record, Times};
 use crate::stats::RemovalCause;
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::atomic::AtomicUsize;
 use crate::value::Value;
 use bounds::Bounds;
 use shard::{Name, Resident, Shard, Walk, Writer};
@@ -95,12 +98,6 @@ pub(crate) struct L1 {
 
 /// Entries that are looked at, or let go, under one lock, where all of them are: writers wait for no more.
 const UNDER_ONE_LOCK: usize = 128;
-/// Sweeps in which every entry is looked at once.
-const PASS: usize = 128;
-/// The most that one sweep looks at.
-const MOST_SWEPT: usize = 8192;
-/// The most that one sweep frees of each shard.
-const MOST_FREED: usize = 1024;
 
 /// The counter of insertions; the removal causes come before it.
 const INSERTED: usize = RemovalCause::ALL.len();
@@ -132,15 +129,6 @@ impl L1 {
         self.shards.len()
     }
 
-    /// Changes how much may be resident. What is too much then goes, a few entries at a time.
-    pub(crate) fn resize(&self, limits: Limits) {
-        let _alone = self.resizing.lock();
-        self.share.set(limits.share(self.shards.len()));
-        for shard in &self.shards {
-            while shard.write(|shard| self.make_some_room(shard)) {}
-        }
-    }
-
     pub(crate) fn now(&self) -> u64 {
         self.tick.millis()
     }
@@ -155,13 +143,13 @@ impl L1 {
         &self.shards[(hash >> 48) as usize & (self.shards.len() - 1)]
     }
 
-    /// Runs `read` on the fresh entry of `key` and records the hit.
+    /// Runs `read` on the fresh entry of `key` and counts the hit.
     ///
     /// # Cost
     /// One hash, one pin, one probe, one key compare, one look at the tick. No lock, no allocation; the entry's frequency
     /// is written until it saturates.
     #[inline(always)]
-    pub(crate) fn hit<R>(&self, key: &str, read: impl FnOnce(Record<'_>) -> R) -> Option<R> {
+    pub(crate) fn hit<R>(&self, key: &str, read: impl FnOnce(Entry<'_>) -> R) -> Option<R> {
         let name = self.name(key);
         epoch::pin(|pinned| {
             let entry = self.shard(name.hash).find(name, pinned)?;
@@ -173,9 +161,9 @@ impl L1 {
         })
     }
 
-    /// Runs `read` on the entry of `key`, fresh or stale, and records nothing.
+    /// Runs `read` on the entry of `key`, fresh or stale, and counts nothing.
     #[inline]
-    pub(crate) fn look<R>(&self, key: &str, read: impl FnOnce(Record<'_>) -> R) -> Option<R> {
+    pub(crate) fn look<R>(&self, key: &str, read: impl FnOnce(Entry<'_>) -> R) -> Option<R> {
         let name = self.name(key);
         epoch::pin(|pinned| {
             let entry = self.shard(name.hash).find(name, pinned)?;
@@ -202,7 +190,7 @@ impl L1 {
         let Content { value, times, weight } = content;
         let label = Label { hash: self.soon(key), key, times, weight };
         match value {
-            Some(value) => Counted::relabelled(value.record(), label),
+            Some(value) => Counted::relabelled(value.entry(), label),
             None => Counted::new(Kind::Absent, Body::Copied(&[]), label),
         }
     }
@@ -222,10 +210,10 @@ impl L1 {
 
     /// Makes an entry resident, whatever is there. Loads of the key that run lose the permission to fill.
     pub(crate) fn insert(&self, entry: Counted) {
-        let shard = self.shard(entry.record().hash());
+        let shard = self.shard(entry.entry().hash());
         let rejected = shard.write(|shard| {
-            let record = entry.record();
-            shard.markers().kill(record.hash(), record.key());
+            let new = entry.entry();
+            shard.markers().kill(new.hash(), new.key());
             self.place(shard, entry)
         });
         // After the lock (L4).
@@ -263,9 +251,9 @@ impl L1 {
     }
 
     fn fill_if(&self, token: Token, entry: Counted, also: impl Fn(&Writer<'_>, Name<'_>) -> bool) -> bool {
-        let shard = self.shard(entry.record().hash());
+        let shard = self.shard(entry.entry().hash());
         let (fills, unused) = shard.write(|shard| {
-            let name = Name::of(entry.record());
+            let name = Name::of(entry.entry());
             let fills = shard.holds(name.hash, token) && also(shard, name);
             (fills, if fills { self.place(shard, entry) } else { Some(entry) })
         });
@@ -288,8 +276,8 @@ impl L1 {
 
     /// Keeps a stale value as a stand-in until `retry_at`: the one that is resident, else `entry` if the marker is there.
     pub(crate) fn delay_retry(&self, token: Token, entry: Counted, retry_at: u64) {
-        entry.record().set_retry_at(retry_at);
-        if self.look(entry.record().key(), |resident| resident.set_retry_at(retry_at)).is_none() {
+        entry.entry().set_retry_at(retry_at);
+        if self.look(entry.entry().key(), |resident| resident.set_retry_at(retry_at)).is_none() {
             self.fill(token, entry);
         }
     }
@@ -309,7 +297,7 @@ impl L1 {
         self.shard(name.hash).write(|shard| {
             shard.markers().kill(name.hash, key);
             if let Some(entry) = shard.get(name)
-                && !kept.is_some_and(|kept| entry.is(kept.record()))
+                && !kept.is_some_and(|kept| entry.is(kept.entry()))
             {
                 self.remove(shard, entry, RemovalCause::Replaced);
             }
@@ -333,68 +321,6 @@ impl L1 {
         }
     }
 
-    /// Charges the entry of `key` for a memo that was decoded since.
-    pub(crate) fn recharge(&self, key: &str) {
-        let name = self.name(key);
-        self.shard(name.hash).write(|shard| {
-            if let Some(entry) = shard.get(name) {
-                self.charge(shard, entry);
-            }
-        });
-    }
-
-    /// A little of what is to be done now and then: reclaims dead entries among the next ones, more where many are dead,
-    /// charges decoded memos, and frees what was retired. A pass over all entries takes [`PASS`] calls.
-    ///
-    /// # Cost
-    /// Bounded whatever is dead: the thread that does it has other things to do.
-    pub(crate) fn sweep(&self) {
-        let most = (self.len() / PASS).clamp(UNDER_ONE_LOCK, MOST_SWEPT);
-        let (mut seen, mut dead) = (0, 0);
-        while seen < most || dead * 8 > seen && seen < MOST_SWEPT {
-            // Relaxed: one thread sweeps.
-            let shard = &self.shards[self.swept.fetch_add(1, Ordering::Relaxed) % self.shards.len()];
-            dead += shard.write(|shard| self.sweep_some(shard));
-            seen += UNDER_ONE_LOCK;
-        }
-        let mut left = false;
-        for shard in &self.shards {
-            left |= shard.reclaim(MOST_FREED);
-        }
-        if left {
-            epoch::domain().advance();
-        }
-    }
-
-    /// Sweeps so many entries as are looked at under one lock; how many were dead.
-    fn sweep_some(&self, shard: &mut Writer<'_>) -> usize {
-        let (now, mut dead) = (self.tick.millis(), 0);
-        for entry in shard.next(UNDER_ONE_LOCK) {
-            if entry.is_dead(now) {
-                dead += 1;
-                self.remove(shard, entry, RemovalCause::Expired);
-            } else {
-                self.charge(shard, entry);
-            }
-        }
-        shard.fit();
-        dead
-    }
-
-    /// Charges an entry for what it weighs by now. What has become heavier than a whole shard may be goes, alone.
-    fn charge<'w>(&self, shard: &mut Writer<'w>, entry: Resident<'w>) {
-        let weight = entry.weight();
-        if entry.charged() == weight {
-            return;
-        }
-        if u64::from(weight) > self.share.get().weight {
-            self.remove(shard, entry, RemovalCause::Evicted);
-        } else {
-            shard.recharge(entry);
-            self.make_room(shard, 0, 0);
-        }
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.read(|shard| shard.len())).sum()
     }
@@ -411,71 +337,33 @@ impl L1 {
         self.counters.sum(cause as usize)
     }
 
-    /// Recounts everything; for tests, when nobody but the sweep runs.
-    pub(crate) fn validate(&self) -> Result<(), String> {
-        let removed = || RemovalCause::ALL.iter().map(|cause| self.removed(*cause)).sum::<u64>();
-        loop {
-            let before = (self.inserted(), removed());
-            let (len, markers) = self.recount()?;
-            // What was swept meanwhile may be in both figures, or in none.
-            if before != (self.inserted(), removed()) {
-                continue;
-            }
-            let (inserted, removed) = before;
-            if markers != 0 {
-                return Err(format!("{markers} loading markers were left behind"));
-            }
-            if inserted != len as u64 + removed {
-                return Err(format!("inserted {inserted}, resident {len}, removed {removed}"));
-            }
-            return Ok(());
-        }
-    }
-
-    /// Entries and markers, each shard checked by itself.
-    fn recount(&self) -> Result<(usize, usize), String> {
-        let (mut len, mut markers) = (0, 0);
-        for shard in &self.shards {
-            shard.read(|shard| {
-                shard.validate()?;
-                len += shard.len();
-                markers += shard.marked();
-                if self.is_short(shard, 0, 0) {
-                    return Err(format!("a shard is over its share: {} / {}", shard.len(), shard.weight()));
-                }
-                Ok(())
-            })?;
-        }
-        Ok((len, markers))
-    }
-
     /// Gives an entry its place; or gives it back, since it has none here.
-    fn place(&self, shard: &mut Writer<'_>, entry: Counted) -> Option<Counted> {
-        let (record, share) = (entry.record(), self.share.get());
+    fn place(&self, shard: &mut Writer<'_>, new: Counted) -> Option<Counted> {
+        let (entry, share) = (new.entry(), self.share.get());
         if shard.len() >= share.entries {
-            shard.prefetch(record.hash());
+            shard.prefetch(entry.hash());
         }
-        let old = shard.get(Name::of(record));
+        let old = shard.get(Name::of(entry));
         self.counters.count(INSERTED);
-        let weight = u64::from(record.charged());
+        let weight = u64::from(entry.charged());
         // What weighs more than can be counted is too heavy for any bound.
-        let heavy = weight > share.max_entry || record.charged() == Record::HEAVIEST;
-        if heavy || record.is_dead(self.tick.millis()) {
+        let heavy = weight > share.max_entry || entry.charged() == Entry::HEAVIEST;
+        if heavy || entry.is_dead(self.tick.millis()) {
             if let Some(old) = old {
                 self.remove(shard, old, RemovalCause::Replaced);
             }
-            self.tell(record, if heavy { RemovalCause::Rejected } else { RemovalCause::Expired });
-            return Some(entry);
+            self.tell(entry, if heavy { RemovalCause::Rejected } else { RemovalCause::Expired });
+            return Some(new);
         }
         match old {
             Some(old) => {
-                shard.replace(old, entry);
+                shard.replace(old, new);
                 self.tell(*old, RemovalCause::Replaced);
                 self.make_room(shard, 0, 0);
             }
             None => {
                 self.make_room(shard, 1, weight);
-                shard.insert(entry);
+                shard.insert(new);
             }
         }
         None
@@ -483,11 +371,6 @@ impl L1 {
 
     fn make_room(&self, shard: &mut Writer<'_>, entries: usize, weight: u64) {
         while self.is_short(shard, entries, weight) && self.evict(shard) {}
-    }
-
-    /// Makes room for what is resident, for so many entries as go under one lock; whether more must go.
-    fn make_some_room(&self, shard: &mut Writer<'_>) -> bool {
-        (0..UNDER_ONE_LOCK).all(|_| self.is_short(shard, 0, 0) && self.evict(shard))
     }
 
     fn is_short(&self, shard: &Writer<'_>, entries: usize, weight: u64) -> bool {
@@ -498,7 +381,7 @@ impl L1 {
     /// Lets one entry go; whether there was one.
     fn evict(&self, shard: &mut Writer<'_>) -> bool {
         let now = self.tick.millis();
-        let Some(victim) = shard.victim(|record| record.is_dead(now)) else { return false };
+        let Some(victim) = shard.victim(|entry| entry.is_dead(now)) else { return false };
         let dead = victim.is_dead(now);
         self.remove(shard, victim, if dead { RemovalCause::Expired } else { RemovalCause::Evicted })
     }
@@ -512,10 +395,10 @@ impl L1 {
     }
 
     /// Says why an entry is not resident any more, or has never been. The caller holds the lock of its shard.
-    fn tell(&self, record: Record<'_>, cause: RemovalCause) {
+    fn tell(&self, entry: Entry<'_>, cause: RemovalCause) {
         self.counters.count(cause as usize);
         if let Some(removals) = &self.removals {
-            removals.tell(record.count(), cause);
+            removals.tell(entry.count(), cause);
         }
     }
 }

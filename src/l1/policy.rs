@@ -10,19 +10,19 @@
 //! queues are all you need for cache eviction", SOSP 2023; for what the ghosts decide, see there.
 //!
 //! # Invariants
-//! - P1: every resident entry of the shard is in exactly one queue, the one that its record names.
+//! - P1: every resident entry of the shard is in exactly one queue, the one that its entry names.
 //! - P2: a queue's weight is the sum of what its entries were charged.
 //!
 //! # Cost
 //! A turn costs the entry a hit at least, so that there are no more turns than hits and insertions; one call makes
 //! [`MOST_TURNS`] at the most, whatever is hot.
 
-#![expect(unsafe_code, reason = "the queues are linked through the records")]
+#![expect(unsafe_code, reason = "the queues are linked through the entries")]
 
 use super::balance::{Balance, Fate, Queue, Weights};
 use super::ghost::Ghosts;
 use super::list::List;
-use crate::record::Record;
+use crate::entry::Entry;
 
 /// Entries that one eviction sends round at the most. After half of them it turns to the small queue, and at last takes what is
 /// at the end, hit or not.
@@ -66,8 +66,8 @@ impl Policy {
         }
     }
 
-    fn list_of(&mut self, record: Record<'_>) -> &mut List {
-        self.list(if record.is_in_main() { Queue::Main } else { Queue::Small })
+    fn list_of(&mut self, entry: Entry<'_>) -> &mut List {
+        self.list(if entry.is_in_main() { Queue::Main } else { Queue::Small })
     }
 
     /// Says that an entry of this hash is soon taken in. What the hash at the end of the queue that gives way then is, if
@@ -76,7 +76,7 @@ impl Policy {
         self.ghosts.prefetch(hash);
         let queue = if self.small.len() == 0 { Queue::Main } else { self.balance.gives_way(self.weights()) };
         // SAFETY: what is in a queue is alive.
-        let oldest: Record<'_> = unsafe { Record::at(self.list(queue).oldest()?) };
+        let oldest: Entry<'_> = unsafe { Entry::at(self.list(queue).oldest()?) };
         self.ghosts.prefetch(oldest.hash());
         Some(oldest.hash())
     }
@@ -85,10 +85,10 @@ impl Policy {
     ///
     /// # Safety
     /// It is in no queue, and stays alive until it is [removed](Policy::remove) or [replaced](Policy::replace).
-    pub(super) unsafe fn insert(&mut self, record: Record<'_>) {
+    pub(super) unsafe fn insert(&mut self, entry: Entry<'_>) {
         let now = self.balance.arrival();
-        let weight = u64::from(record.charged());
-        let queue = match self.ghosts.take(record.hash(), now) {
+        let weight = u64::from(entry.charged());
+        let queue = match self.ghosts.take(entry.hash(), now) {
             Some(ghost) => {
                 let idle = self.idle_in_main();
                 let (weights, resident, ghosts) = (self.weights(), self.len(), &self.ghosts);
@@ -97,48 +97,48 @@ impl Policy {
             None => self.balance.place_new(self.weights(), weight),
         };
         // SAFETY: as the caller says.
-        unsafe { self.push(record, queue) };
+        unsafe { self.push(entry, queue) };
     }
 
     /// # Safety
     /// As for [`insert`](Policy::insert).
-    unsafe fn push(&mut self, record: Record<'_>, queue: Queue) {
-        record.set_used(self.balance.now());
-        record.set_in_main(queue == Queue::Main);
+    unsafe fn push(&mut self, entry: Entry<'_>, queue: Queue) {
+        entry.set_used(self.balance.now());
+        entry.set_in_main(queue == Queue::Main);
         // SAFETY: as the caller says.
-        unsafe { self.list(queue).push(record) };
+        unsafe { self.list(queue).push(entry) };
     }
 
     /// Puts `new` where `old` is, with its frequency.
     ///
     /// # Safety
     /// `old` is in a queue; for `new` as for [`insert`](Policy::insert).
-    pub(super) unsafe fn replace(&mut self, old: Record<'_>, new: Record<'_>) {
+    pub(super) unsafe fn replace(&mut self, old: Entry<'_>, new: Entry<'_>) {
         new.set_frequency(old.frequency());
         // A write is a use.
         new.touch();
         new.set_used(old.used());
         new.set_in_main(old.is_in_main());
-        // SAFETY: the record names the queue that it is in (P1).
+        // SAFETY: the entry names the queue that it is in (P1).
         unsafe { self.list_of(old).replace(old, new) };
     }
 
     /// Charges an entry of a queue anew after its weight changed.
-    pub(super) fn recharge(&mut self, record: Record<'_>) {
-        self.list_of(record).recharge(record, record.weight());
+    pub(super) fn recharge(&mut self, entry: Entry<'_>) {
+        self.list_of(entry).recharge(entry, entry.weight());
     }
 
     /// Lets an entry go.
     ///
     /// # Safety
     /// It is in a queue.
-    pub(super) unsafe fn remove(&mut self, record: Record<'_>) {
-        // SAFETY: the record names the queue that it is in (P1).
-        unsafe { self.list_of(record).take(record) };
+    pub(super) unsafe fn remove(&mut self, entry: Entry<'_>) {
+        // SAFETY: the entry names the queue that it is in (P1).
+        unsafe { self.list_of(entry).take(entry) };
     }
 
     /// The entry that is to go for room; it stays in its queue until it is removed.
-    pub(super) fn victim(&mut self, is_dead: impl Fn(Record<'_>) -> bool) -> Option<Record<'_>> {
+    pub(super) fn victim(&mut self, is_dead: impl Fn(Entry<'_>) -> bool) -> Option<Entry<'_>> {
         self.balance.evicted();
         let mut turns = 0;
         loop {
@@ -151,21 +151,21 @@ impl Policy {
             };
             let oldest = self.list(queue).oldest()?;
             // SAFETY: what is in a queue is alive, and nobody takes it out while the policy is borrowed.
-            let record: Record<'_> = unsafe { Record::at(oldest) };
-            if is_dead(record) {
-                return Some(record);
+            let entry: Entry<'_> = unsafe { Entry::at(oldest) };
+            if is_dead(entry) {
+                return Some(entry);
             }
-            match Balance::fate(queue, record.frequency()) {
+            match Balance::fate(queue, entry.frequency()) {
                 Fate::Stay(frequency) if turns < MOST_TURNS => {
                     turns += 1;
                     // SAFETY: it is at the end of that queue.
-                    unsafe { self.turn(queue, record, frequency) };
+                    unsafe { self.turn(queue, entry, frequency) };
                 }
                 _ => {
                     let (resident, now) = (self.len(), self.balance.now());
-                    let used = if record.frequency() == 0 { record.used() } else { now };
-                    self.ghosts.remember(record.hash(), queue, used, now, resident);
-                    return Some(record);
+                    let used = if entry.frequency() == 0 { entry.used() } else { now };
+                    self.ghosts.remember(entry.hash(), queue, used, now, resident);
+                    return Some(entry);
                 }
             }
         }
@@ -176,11 +176,11 @@ impl Policy {
         for _ in 0..MOST_LOOKS {
             let Some(oldest) = self.main.oldest() else { return Some(u32::MAX) };
             // SAFETY: what is in a queue is alive.
-            let record: Record<'_> = unsafe { Record::at(oldest) };
-            match Balance::fate(Queue::Main, record.frequency()) {
-                Fate::Leave => return Some(self.balance.now().wrapping_sub(record.used())),
+            let entry: Entry<'_> = unsafe { Entry::at(oldest) };
+            match Balance::fate(Queue::Main, entry.frequency()) {
+                Fate::Leave => return Some(self.balance.now().wrapping_sub(entry.used())),
                 // SAFETY: it is at the end of main.
-                Fate::Stay(frequency) => unsafe { self.turn(Queue::Main, record, frequency) },
+                Fate::Stay(frequency) => unsafe { self.turn(Queue::Main, entry, frequency) },
             }
         }
         None
@@ -190,12 +190,12 @@ impl Policy {
     ///
     /// # Safety
     /// It is in `queue`.
-    unsafe fn turn(&mut self, queue: Queue, record: Record<'_>, frequency: u8) {
-        record.set_frequency(frequency);
+    unsafe fn turn(&mut self, queue: Queue, entry: Entry<'_>, frequency: u8) {
+        entry.set_frequency(frequency);
         // SAFETY: as the caller says; taken out of one queue, and put into another.
         unsafe {
-            self.list(queue).take(record);
-            self.push(record, Queue::Main);
+            self.list(queue).take(entry);
+            self.push(entry, Queue::Main);
         }
     }
 
@@ -203,12 +203,12 @@ impl Policy {
     pub(super) fn validate(&self) -> Result<(), String> {
         for (list, main) in [(&self.small, false), (&self.main, true)] {
             let (mut len, mut weight) = (0, 0);
-            for record in list.iter() {
-                if record.is_in_main() != main {
-                    return Err(format!("{:?} is in the other queue than it says", record.key()));
+            for entry in list.iter() {
+                if entry.is_in_main() != main {
+                    return Err(format!("{:?} is in the other queue than it says", entry.key()));
                 }
                 len += 1;
-                weight += u64::from(record.charged());
+                weight += u64::from(entry.charged());
             }
             if (len, weight) != (list.len(), list.weight()) {
                 return Err(format!("counted {len} / {weight}, believed {} / {}", list.len(), list.weight()));

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use super::policy::{MOST_LOOKS, MOST_TURNS, Policy};
-use crate::record::{Body, Counted, Kind, Label, Record, Times};
+use crate::entry::{Body, Counted, Entry, Kind, Label, Times};
 
 /// SplitMix64, and with it hashes and chances.
 struct Random(u64);
@@ -42,21 +42,21 @@ fn entry(key: u64, weight: u32) -> Counted {
 
 fn insert(policy: &mut Policy, entry: &Counted) {
     // SAFETY: the tests insert what is in no queue, and keep it until it is removed.
-    unsafe { policy.insert(entry.record()) }
+    unsafe { policy.insert(entry.entry()) }
 }
 
-fn remove(policy: &mut Policy, entry: Record<'_>) {
+fn remove(policy: &mut Policy, entry: Entry<'_>) {
     // SAFETY: the tests remove what is in a queue.
     unsafe { policy.remove(entry) }
 }
 
 /// What goes for room, if anything is there.
 fn victim(policy: &mut Policy) -> Option<Counted> {
-    policy.victim(|_| false).map(Record::count)
+    policy.victim(|_| false).map(Entry::count)
 }
 
 fn number(entry: &Counted) -> u64 {
-    entry.record().key().parse().unwrap()
+    entry.entry().key().parse().unwrap()
 }
 
 /// A cache of so many entries, as a shard uses its policy.
@@ -77,7 +77,7 @@ impl Cache {
         self.asked += 1;
         if let Some(entry) = self.resident.get(&key) {
             self.hits += 1;
-            entry.record().touch();
+            entry.entry().touch();
             return;
         }
         while self.policy.len() >= self.capacity {
@@ -90,13 +90,13 @@ impl Cache {
 
     fn evict(&mut self) -> Counted {
         let victim = victim(&mut self.policy).unwrap();
-        remove(&mut self.policy, victim.record());
+        remove(&mut self.policy, victim.entry());
         self.resident.remove(&number(&victim)).unwrap();
         victim
     }
 
     fn touch_all(&self) {
-        self.resident.values().for_each(|entry| entry.record().touch());
+        self.resident.values().for_each(|entry| entry.entry().touch());
     }
 
     /// The hit ratio since the last call.
@@ -182,11 +182,11 @@ fn an_eviction_does_not_go_round_the_whole_cache() {
     (0..10_000).for_each(|key| cache.ask(key));
     for _ in 0..20 {
         (0..3).for_each(|_| cache.touch_all());
-        let before: Vec<_> = cache.resident.values().map(|entry| (entry.clone(), entry.record().frequency())).collect();
+        let before: Vec<_> = cache.resident.values().map(|entry| (entry.clone(), entry.entry().frequency())).collect();
         cache.evict();
         cache.ask(1);
         cache.ask(10_001);
-        let turned = before.iter().filter(|(entry, frequency)| entry.record().frequency() < *frequency).count();
+        let turned = before.iter().filter(|(entry, frequency)| entry.entry().frequency() < *frequency).count();
         assert!(turned <= 2 * MOST_TURNS + 2 * MOST_LOOKS, "{turned}");
     }
 }
@@ -198,14 +198,14 @@ fn while_all_of_main_is_in_use_what_is_new_goes() {
     while cache.policy.small.len() > 0 {
         cache.policy.balance.evicted();
         // SAFETY: what is in a queue is alive: the cache holds a count.
-        let oldest = unsafe { Record::at(cache.policy.small.oldest().unwrap()) };
+        let oldest = unsafe { Entry::at(cache.policy.small.oldest().unwrap()) };
         remove(&mut cache.policy, oldest);
     }
     (0..2).for_each(|_| cache.touch_all());
     let new = entry(2000, 1);
     insert(&mut cache.policy, &new);
     assert_eq!(cache.policy.small.len(), 1, "less than its share");
-    assert!(victim(&mut cache.policy).unwrap().record().is(new.record()));
+    assert!(victim(&mut cache.policy).unwrap().entry().is(new.entry()));
 }
 
 #[test]
@@ -213,10 +213,10 @@ fn what_is_dead_goes_however_often_it_was_hit_and_is_not_remembered() {
     let mut policy = Policy::new();
     let old = entry(1, 1);
     insert(&mut policy, &old);
-    (0..3).for_each(|_| old.record().touch());
-    assert!(policy.victim(|_| true).unwrap().is(old.record()));
-    assert!(!policy.was_evicted(old.record().hash()));
-    remove(&mut policy, old.record());
+    (0..3).for_each(|_| old.entry().touch());
+    assert!(policy.victim(|_| true).unwrap().is(old.entry()));
+    assert!(!policy.was_evicted(old.entry().hash()));
+    remove(&mut policy, old.entry());
 }
 
 #[test]
@@ -227,11 +227,11 @@ fn a_ghost_tells_when_its_entry_was_last_known_to_be_used() {
         let [old, second, third] = &entries;
         insert(&mut policy, old);
         insert(&mut policy, second);
-        (0..hits).for_each(|_| old.record().touch());
-        assert!(victim(&mut policy).unwrap().record().is(old.record()));
-        remove(&mut policy, old.record());
+        (0..hits).for_each(|_| old.entry().touch());
+        assert!(victim(&mut policy).unwrap().entry().is(old.entry()));
+        remove(&mut policy, old.entry());
         insert(&mut policy, third);
-        assert_eq!(policy.ghosts.take(old.record().hash(), 4).unwrap().distance, distance, "after {hits} hits");
+        assert_eq!(policy.ghosts.take(old.entry().hash(), 4).unwrap().distance, distance, "after {hits} hits");
     }
 }
 
@@ -240,12 +240,12 @@ fn what_goes_for_room_is_remembered_and_what_is_removed_is_not() {
     let mut cache = Cache::new(100);
     (0..100).for_each(|key| cache.ask(key));
     let victim = cache.evict();
-    assert!(cache.policy.was_evicted(victim.record().hash()));
+    assert!(cache.policy.was_evicted(victim.entry().hash()));
     let other = cache.resident.values().next().unwrap().clone();
-    remove(&mut cache.policy, other.record());
-    assert!(!cache.policy.was_evicted(other.record().hash()));
+    remove(&mut cache.policy, other.entry());
+    assert!(!cache.policy.was_evicted(other.entry().hash()));
     insert(&mut cache.policy, &victim);
-    assert!(!cache.policy.was_evicted(victim.record().hash()));
+    assert!(!cache.policy.was_evicted(victim.entry().hash()));
 }
 
 #[test]
@@ -259,16 +259,16 @@ fn weights_and_numbers_add_up_whatever_is_done() {
             let new = entry(key, random.below(50) as u32);
             match (resident.get(&key).cloned(), random.below(8)) {
                 (Some(old), 0) => {
-                    remove(&mut policy, old.record());
+                    remove(&mut policy, old.entry());
                     resident.remove(&key);
                 }
                 (Some(old), 1) => {
                     // SAFETY: the old one is in a queue; the new one is in none, and kept until it is removed.
-                    unsafe { policy.replace(old.record(), new.record()) };
+                    unsafe { policy.replace(old.entry(), new.entry()) };
                     resident.insert(key, new);
                 }
-                (Some(old), 2) => policy.recharge(old.record()),
-                (Some(old), _) => old.record().touch(),
+                (Some(old), 2) => policy.recharge(old.entry()),
+                (Some(old), _) => old.entry().touch(),
                 (None, _) => {
                     insert(&mut policy, &new);
                     resident.insert(key, new);
@@ -276,7 +276,7 @@ fn weights_and_numbers_add_up_whatever_is_done() {
             }
             while policy.weight() > most {
                 let victim = victim(&mut policy).unwrap();
-                remove(&mut policy, victim.record());
+                remove(&mut policy, victim.entry());
                 resident.remove(&number(&victim)).unwrap();
             }
             if step % 50 == 0 {
@@ -285,7 +285,7 @@ fn weights_and_numbers_add_up_whatever_is_done() {
             assert_eq!(policy.len(), resident.len());
         }
         while let Some(victim) = victim(&mut policy) {
-            remove(&mut policy, victim.record());
+            remove(&mut policy, victim.entry());
         }
         assert_eq!((policy.len(), policy.weight()), (0, 0));
     }

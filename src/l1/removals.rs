@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
+use crate::entry::Counted;
 use crate::error::{Error, Result};
 use crate::listener::Listener;
-use crate::record::Counted;
 use crate::stats::RemovalCause;
 use crate::value::ValueRef;
 
@@ -47,8 +47,8 @@ fn listen(listener: &dyn Listener, removals: &Receiver<Removal>) {
     for removal in removals {
         // A listener that panics, or a value whose drop does, must not silence those that follow.
         let told = catch_unwind(AssertUnwindSafe(move || {
-            let record = removal.entry.record();
-            listener.removed(record.key(), ValueRef::of(record).as_ref(), removal.cause);
+            let entry = removal.entry.entry();
+            listener.removed(entry.key(), ValueRef::of(entry).as_ref(), removal.cause);
         }));
         if let Err(panicked) = told {
             // Its own drop may panic too.

@@ -5,7 +5,7 @@
 //! - S2: what is in the limbo was unlinked before it was put there, under the lock.
 //! - S3: what comes out of the limbo is dropped after the lock is released: it may run code of the user's. So whatever the
 //!   holder of the lock has found stays alive until then.
-//! - S4: an entry is in a queue of the policy if and only if it is in the table, and its record says which.
+//! - S4: an entry is in a queue of the policy if and only if it is in the table, and says itself in which.
 
 #![expect(unsafe_code, reason = "the table holds entries by pointer, so that readers pin instead of counting")]
 
@@ -16,9 +16,9 @@ use std::ptr::NonNull;
 use super::marker::{Markers, Token};
 use super::policy::Policy;
 use super::table::{Current, Place, Table};
+use crate::entry::{Counted, Entry, Header};
 use crate::epoch::{self, Limbo, Pinned, Tag};
 use crate::hint;
-use crate::record::{Counted, Header, Record};
 use crate::sync::{Mutex, MutexGuard, planted};
 
 /// Entries that a shard has room for before its table first grows.
@@ -39,8 +39,8 @@ pub(super) struct Name<'a> {
 }
 
 impl<'a> Name<'a> {
-    pub(super) fn of(record: Record<'a>) -> Self {
-        Self { hash: record.hash(), key: record.key() }
+    pub(super) fn of(entry: Entry<'a>) -> Self {
+        Self { hash: entry.hash(), key: entry.key() }
     }
 }
 
@@ -91,9 +91,9 @@ impl Drop for Garbage {
 ///
 /// # Safety
 /// `entry` is in the table, and stays alive for `'a`.
-unsafe fn look<'a>(entry: *const Header) -> Record<'a> {
+unsafe fn look<'a>(entry: *const Header) -> Entry<'a> {
     // SAFETY: the table has a count of it (S1); what is in the table is not null.
-    unsafe { Record::at(NonNull::new_unchecked(entry.cast_mut())) }
+    unsafe { Entry::at(NonNull::new_unchecked(entry.cast_mut())) }
 }
 
 /// A few pieces of garbage, without an allocation.
@@ -122,13 +122,13 @@ impl Shard {
 
     /// The entry of a name, for as long as the caller is pinned and the shard is there: its end waits for nobody.
     #[inline(always)]
-    pub(super) fn find<'p>(&'p self, name: Name<'_>, _pinned: &'p Pinned<'_>) -> Option<Record<'p>> {
+    pub(super) fn find<'p>(&'p self, name: Name<'_>, _pinned: &'p Pinned<'_>) -> Option<Entry<'p>> {
         // SAFETY: a table is freed only when no reader that could have loaded it is pinned (S2, E3 of `epoch`).
         let table = unsafe { &*self.table.read() };
         // SAFETY: a pointer in the table is an entry that lives for as long as this reader stays pinned (S1, S2).
         let found = table.find(name.hash, |entry| unsafe { look(entry) }.is_of(name.key));
         // SAFETY: as above; null or such an entry.
-        NonNull::new(found.cast_mut()).map(|entry| unsafe { Record::at(entry) })
+        NonNull::new(found.cast_mut()).map(|entry| unsafe { Entry::at(entry) })
     }
 
     /// Says that an entry of this hash is soon looked for.
@@ -216,16 +216,16 @@ pub(super) struct Writer<'w> {
 /// An entry that the holder of the lock has found in the shard. It may have been removed since.
 #[derive(Clone, Copy)]
 pub(super) struct Resident<'w> {
-    record: Record<'w>,
+    entry: Entry<'w>,
     /// Of this lock and no other.
     lock: PhantomData<fn(&'w ()) -> &'w ()>,
 }
 
 impl<'w> Deref for Resident<'w> {
-    type Target = Record<'w>;
+    type Target = Entry<'w>;
 
-    fn deref(&self) -> &Record<'w> {
-        &self.record
+    fn deref(&self) -> &Entry<'w> {
+        &self.entry
     }
 }
 
@@ -257,7 +257,7 @@ impl<'w> Writer<'w> {
     /// `entry` is in the table.
     unsafe fn resident(&self, entry: *const Header) -> Resident<'w> {
         // SAFETY: it is in the table, and if it is taken out it lives on until the lock is released (S3).
-        Resident { record: unsafe { look(entry) }, lock: PhantomData }
+        Resident { entry: unsafe { look(entry) }, lock: PhantomData }
     }
 
     /// The entry of a name.
@@ -307,7 +307,7 @@ impl<'w> Writer<'w> {
     }
 
     /// The entry that is to go for room.
-    pub(super) fn victim(&mut self, is_dead: impl Fn(Record<'_>) -> bool) -> Option<Resident<'w>> {
+    pub(super) fn victim(&mut self, is_dead: impl Fn(Entry<'_>) -> bool) -> Option<Resident<'w>> {
         let victim = self.inner.policy.victim(is_dead)?.pointer().as_ptr();
         // SAFETY: what is in a queue is in the table (S4).
         Some(unsafe { self.resident(victim) })
@@ -322,10 +322,10 @@ impl<'w> Writer<'w> {
         }
     }
 
-    fn place(&self, record: Record<'_>) -> Option<Place> {
-        let wanted = record.pointer().as_ptr().cast_const();
+    fn place(&self, entry: Entry<'_>) -> Option<Place> {
+        let wanted = entry.pointer().as_ptr().cast_const();
         let is = |entry| entry == wanted || planted("removed_by_name");
-        self.table().locate(record.hash(), is).map(|(place, _)| place)
+        self.table().locate(entry.hash(), is).map(|(place, _)| place)
     }
 
     /// Puts in an entry whose name is not there.
@@ -333,24 +333,24 @@ impl<'w> Writer<'w> {
         if self.len() >= self.table().room() {
             self.grow();
         }
-        let entry = entry.into_pointer();
+        let at = entry.into_pointer();
         // SAFETY: the count that was given away keeps it alive until the table's count is given up (S1), which `remove` does
         // after it has taken the entry out of the policy.
-        let record = unsafe { Record::at(entry) };
-        self.table().insert(record.hash(), entry.as_ptr());
+        let entry = unsafe { Entry::at(at) };
+        self.table().insert(entry.hash(), at.as_ptr());
         // SAFETY: as above; it is new, and so in no queue.
-        unsafe { self.inner.policy.insert(record) };
+        unsafe { self.inner.policy.insert(entry) };
     }
 
     /// Puts `entry` in the place of the one of its name, with its frequency.
     pub(super) fn replace(&mut self, old: Resident<'w>, entry: Counted) {
         let Some(place) = self.place(*old) else { return self.insert(entry) };
-        let entry = entry.into_pointer();
+        let at = entry.into_pointer();
         // SAFETY: as in `insert`.
-        let record = unsafe { Record::at(entry) };
+        let entry = unsafe { Entry::at(at) };
         // SAFETY: the old one is in the table, and so in a queue (S4); the new one as in `insert`.
-        unsafe { self.inner.policy.replace(*old, record) };
-        self.table().replace(place, entry.as_ptr());
+        unsafe { self.inner.policy.replace(*old, entry) };
+        self.table().replace(place, at.as_ptr());
         self.retire(Retired::Entry(old.pointer()));
     }
 
@@ -412,7 +412,7 @@ impl<'w> Writer<'w> {
 
     fn rebuild(&mut self, room: usize) {
         // SAFETY: what is in the table is alive (S1).
-        let new = self.table().rebuilt(room, Record::prefetch, |entry| unsafe { look(entry) }.hash());
+        let new = self.table().rebuilt(room, Entry::prefetch, |entry| unsafe { look(entry) }.hash());
         let old = self.shard.table.put(new);
         self.inner.rebuilt += 1;
         self.retire(Retired::Table(old));

@@ -9,12 +9,12 @@ use std::time::Duration;
 use super::write::{Write, admit_value, jittered};
 use super::{Core, Count, Found, Mark, THROTTLE};
 use crate::clock::{millis, signed};
+use crate::entry::Times;
 use crate::error::{Error, Kind, Result};
 use crate::flight::{self, Entered, Flights, Followed, Lease};
 use crate::frame::round_grace;
 use crate::l1::Content;
 use crate::options::{Loaded, Settings};
-use crate::record::Times;
 use crate::tier::shield::timeout;
 
 /// What a load's flight lands.
@@ -281,7 +281,7 @@ impl Core {
         let ttl = jittered(base, settings.jitter, &*self.random);
         let grace = if loaded.value.is_some() { round_grace(settings.grace) } else { Default::default() };
         let entry = self.entry(&mark.key, loaded.value.as_ref(), ttl, grace, settings.l1_ttl, loaded.weight);
-        let found = Found { level: FLIGHT, ..Found::resident(entry.record()) };
+        let found = Found { level: FLIGHT, ..Found::resident(entry.entry()) };
         let mut store = loaded.store && !ttl.is_zero();
         // A flight that was ended from outside may have a successor that landed: its value is newer.
         let late = lease.is_late();

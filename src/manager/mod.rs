@@ -40,13 +40,13 @@ use std::time::Duration;
 use crate::bus::Bus;
 use crate::clock::{Clock, millis, signed};
 use crate::counter::Counters;
+use crate::entry::{Entry, Times};
 use crate::error::{Error, Kind, Result};
 use crate::flight::{Entered, Flights, Follow, Followed, Lease};
 use crate::l1::{L1, Token};
 use crate::options::{Settings, Skipped};
 use crate::park;
 use crate::random::Random;
-use crate::record::{Record, Times};
 use crate::runtime::{Runtime, Spawn};
 use crate::stream::StreamingBackend;
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -143,7 +143,7 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    fn resident(entry: Record<'_>) -> Self {
+    fn resident(entry: Entry<'_>) -> Self {
         Self { value: Value::of(entry), level: 1, times: entry.times() }
     }
 

@@ -6,12 +6,12 @@ use std::time::Duration;
 use super::write::Write;
 use super::{Core, Count, Found, Mark};
 use crate::clock::{deadline, signed};
+use crate::entry::Times;
 use crate::error::{Error, Kind, Result};
 use crate::flight::{Entered, Followed};
 use crate::frame::Frame;
 use crate::l1::{Content, L1};
 use crate::options::Settings;
-use crate::record::Times;
 use crate::tier::shield::{Answer, Tier, scale};
 use crate::value::{Value, ValueRef};
 
@@ -49,13 +49,13 @@ impl Core {
         self.l1.recharge(key);
     }
 
-    /// Runs `read` on the fresh value of `key` in L1, and records recency. No request in the statistics.
+    /// Runs `read` on the fresh value of `key` in L1, and counts the hit. No request in the statistics.
     #[inline]
     pub(crate) fn borrow<R>(&self, key: &str, read: impl FnOnce(ValueRef<'_>) -> R) -> Option<R> {
         self.l1.hit(key, |entry| ValueRef::of(entry).map(read)).flatten()
     }
 
-    /// The fresh value of `key` in L1, recording nothing.
+    /// The fresh value of `key` in L1; no hit is counted.
     pub(crate) fn peek(&self, key: &str) -> Option<Value> {
         let now = self.l1.now();
         self.l1.look(key, |entry| if entry.is_fresh(now) { Value::of(entry) } else { None }).flatten()
@@ -98,7 +98,7 @@ impl Core {
         }
     }
 
-    /// What L1 has for the caller, with recency recorded.
+    /// What L1 has for the caller, with the hit counted.
     pub(super) fn resident(&self, key: &str, settings: &Settings) -> Option<Found> {
         if !self.reads_l1(settings.skipped) {
             return None;
@@ -243,7 +243,7 @@ impl Core {
             let times = Times { fresh_until, dead_at, ..found.times };
             let entry = self.l1.entry(&mark.key, Content { value: found.value.as_ref(), times, weight: None });
             // The entry's own from here on, so that it is decoded once for both.
-            found.value = Value::of(entry.record());
+            found.value = Value::of(entry.entry());
             promoted = self.l1.fill(mark.token, entry);
         }
         if from > 0 {

@@ -7,12 +7,12 @@ use std::time::Duration;
 use super::{Core, LARGEST_VALUE, Mark};
 use crate::bus::Change;
 use crate::clock::{deadline, signed};
+use crate::entry::{Counted, Times};
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Frame, round_grace};
 use crate::l1::Content;
 use crate::options::{Settings, Skipped};
 use crate::random::Random;
-use crate::record::{Counted, Times};
 use crate::stats::RemovalCause;
 use crate::tier::shield::{scale, timeout};
 use crate::value::Value;
@@ -64,7 +64,7 @@ impl Core {
         }
         let write = Write {
             key: key.into(),
-            value: Value::of(entry.record()),
+            value: Value::of(entry.entry()),
             ttl,
             grace,
             most: Duration::MAX,
@@ -94,15 +94,15 @@ impl Core {
         if self.reads_l1(skipped) {
             self.l1.insert(entry.clone());
         } else {
-            self.l1.kill(entry.record().key(), RemovalCause::Replaced);
+            self.l1.kill(entry.entry().key(), RemovalCause::Replaced);
         }
-        self.unlink(entry.record().key());
+        self.unlink(entry.entry().key());
     }
 
     /// Lets nothing outlive the write that was read while a tier still had the older value. L1 alone does not prevent it:
     /// it may be skipped, not take the value, or have let it go.
     fn outlast(&self, written: &Counted) {
-        let key = written.record().key();
+        let key = written.entry().key();
         self.l1.keep_only(key, Some(written));
         self.unlink(key);
     }

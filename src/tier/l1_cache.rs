@@ -7,9 +7,9 @@ use bytes::Bytes;
 
 use super::{BoxFuture, CacheBackend, L2CacheBackend};
 use crate::clock::{Tick, deadline, signed};
+use crate::entry::{Entry, Times};
 use crate::error::{Error, Result};
 use crate::l1::{L1, Limits, Removals};
-use crate::record::{Record, Times};
 use crate::stats::RemovalCause;
 use crate::value::{Value, ValueRef};
 
@@ -86,7 +86,7 @@ impl L1Builder {
         if self.entries == 0 {
             return Err(Error::config("l1_capacity is 0: L1 could hold nothing"));
         }
-        let least = Record::OVERHEAD as u64 + 1;
+        let least = Entry::OVERHEAD as u64 + 1;
         if self.weight < least {
             return Err(Error::config(format!(
                 "l1_weight is {} bytes, less than one entry needs ({least})",
@@ -159,7 +159,7 @@ impl L1Cache {
         &owned.l1
     }
 
-    /// The fresh value of `key`, or `None`; a plain function that records the hit.
+    /// The fresh value of `key`, or `None`; a plain function that counts the hit.
     ///
     /// # Cost
     /// The bare owned hit: one hash, one probe, one key compare and one reference count.
@@ -169,7 +169,7 @@ impl L1Cache {
         self.table().hit(key, Value::of).flatten()
     }
 
-    /// Runs `call` on the fresh value of `key`, borrowed; a plain function that records the hit. The closure must not block,
+    /// Runs `call` on the fresh value of `key`, borrowed; a plain function that counts the hit. The closure must not block,
     /// as [`CacheManager::with_cached`](crate::CacheManager::with_cached) says.
     ///
     /// # Cost
@@ -203,7 +203,7 @@ impl L1Cache {
     pub fn resize(&self, entries: usize, weight: u64) -> Result<()> {
         let limits = L1Builder { entries, weight, max_entry: self.max_entry }.limits()?;
         let shards = self.table().shards();
-        if entries < shards || weight / (shards as u64) <= Record::OVERHEAD as u64 {
+        if entries < shards || weight / (shards as u64) <= Entry::OVERHEAD as u64 {
             return Err(Error::config(format!(
                 "l1_capacity is {entries} and l1_weight {weight}: this L1 has {shards} shards, and each must hold an entry"
             )));

@@ -8,16 +8,16 @@ use serde::de::{Deserialize, Deserializer, Error as _, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::{Kind, MAX_DEPTH};
+use crate::entry::Entry;
 use crate::error::{Error, Result};
-use crate::record::Record;
 
-pub(super) fn document<'a, T: Deserialize<'a>>(record: Record<'a>) -> Result<T> {
-    if let Some(fault) = record.fault() {
+pub(super) fn document<'a, T: Deserialize<'a>>(entry: Entry<'a>) -> Result<T> {
+    if let Some(fault) = entry.fault() {
         return Err(fault.clone());
     }
-    let decoded = match record.kind() {
-        Kind::Raw => T::deserialize(Payload(record.body())).map_err(|error| reason(&error)),
-        Kind::MessagePack | Kind::Invalid | Kind::Absent => whole(record.body()),
+    let decoded = match entry.kind() {
+        Kind::Raw => T::deserialize(Payload(entry.body())).map_err(|error| reason(&error)),
+        Kind::MessagePack | Kind::Invalid | Kind::Absent => whole(entry.body()),
     };
     decoded.map_err(|why| {
         let target = std::any::type_name::<T>();

@@ -26,11 +26,11 @@ use bytes::Bytes;
 use serde::de::{Deserialize, DeserializeOwned};
 use serde::ser::Serialize;
 
+use crate::entry::{Body, Counted, Entry, Label, Memo, Waiting};
 use crate::error::{Error, Result};
-use crate::record::{Body, Counted, Label, Memo, Record, Waiting};
 use crate::sync::Arc;
 
-pub(crate) use crate::record::Kind;
+pub(crate) use crate::entry::Kind;
 
 pub use value_ref::ValueRef;
 
@@ -133,7 +133,7 @@ impl Value {
     /// [`is_codec`](Error::is_codec) if the document is not a `T`. The text names the type and the kind of mismatch, never
     /// the content; what a type's own `Deserialize` says may hold content and is left out.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
-        decode::document(self.record())
+        decode::document(self.entry())
     }
 
     /// Decodes the document into a `T` that borrows from it: strings and bytes are not copied.
@@ -148,7 +148,7 @@ impl Value {
     /// # Ok::<(), tercel::Error>(())
     /// ```
     pub fn decode_borrowed<'a, T: Deserialize<'a>>(&'a self) -> Result<T> {
-        decode::document(self.record())
+        decode::document(self.entry())
     }
 
     /// Decodes the document once and shares the result.
@@ -178,7 +178,7 @@ impl Value {
             Some(memo) => memo.recall(),
             // Whoever makes one must not wait for another: its maker may wait for this one.
             None if MAKES.get() => None,
-            None => self.record().memo().get_or_make(&DECODING, || self.make().map(Memo::new::<T>))?.recall(),
+            None => self.entry().memo().get_or_make(&DECODING, || self.make().map(Memo::new::<T>))?.recall(),
         }
         .map_or_else(|| self.decode().map(Arc::new), Ok)
     }
@@ -203,13 +203,13 @@ impl Value {
     /// document.
     #[must_use]
     pub fn as_msgpack(&self) -> Cow<'_, [u8]> {
-        ValueRef::new(self.record()).as_msgpack()
+        ValueRef::new(self.entry()).as_msgpack()
     }
 
     /// The bytes of a raw payload; `None` for a document.
     #[must_use]
     pub fn as_bytes(&self) -> Option<&[u8]> {
-        ValueRef::new(self.record()).as_bytes()
+        ValueRef::new(self.entry()).as_bytes()
     }
 
     /// The bytes of a raw payload, shared; `None` for a document.
@@ -218,7 +218,7 @@ impl Value {
     /// One allocation up to 4 KiB, above that one reference count. The bytes keep the value's memory.
     #[must_use]
     pub fn to_bytes(&self) -> Option<Bytes> {
-        let shared = || match self.record().given() {
+        let shared = || match self.entry().given() {
             Some(body) => body.clone(),
             None => Bytes::from_owner(Kept(self.clone())),
         };
@@ -227,8 +227,8 @@ impl Value {
 
     /// The value of an entry, unless that says that there is none.
     #[inline]
-    pub(crate) fn of(record: Record<'_>) -> Option<Self> {
-        (record.kind() != Kind::Absent).then(|| Self(record.count()))
+    pub(crate) fn of(entry: Entry<'_>) -> Option<Self> {
+        (entry.kind() != Kind::Absent).then(|| Self(entry.count()))
     }
 
     /// The value that a frame holds; checks a document (V1).
@@ -247,32 +247,32 @@ impl Value {
     /// # Errors
     /// [`is_codec`](Error::is_codec), with the reason, if there is no document.
     pub(crate) fn check(&self) -> Result<()> {
-        self.record().fault().cloned().map_or(Ok(()), Err)
+        self.entry().fault().cloned().map_or(Ok(()), Err)
     }
 
     #[inline]
-    pub(crate) fn record(&self) -> Record<'_> {
-        self.0.record()
+    pub(crate) fn entry(&self) -> Entry<'_> {
+        self.0.entry()
     }
 
     pub(crate) fn kind(&self) -> Kind {
-        self.record().kind()
+        self.entry().kind()
     }
 
     /// The bytes that are stored: the document or the raw payload.
     pub(crate) fn body(&self) -> &[u8] {
-        self.record().body()
+        self.entry().body()
     }
 
     /// Gives the value its decoded form, if it has none yet.
     pub(crate) fn memoize<T: Send + Sync + 'static>(&self, decoded: Arc<T>) {
         // An occupied slot is left as it is: the first type wins.
-        drop(self.record().memo().set(Memo::new(decoded)));
+        drop(self.entry().memo().set(Memo::new(decoded)));
     }
 
     #[inline]
     fn memo(&self) -> Option<&Memo> {
-        self.record().memo().get()
+        self.entry().memo().get()
     }
 
     pub(crate) fn has_memo(&self) -> bool {
@@ -305,7 +305,7 @@ impl AsRef<[u8]> for Kept {
 
 impl PartialEq for Value {
     fn eq(&self, other: &Self) -> bool {
-        let (a, b) = (self.record(), other.record());
+        let (a, b) = (self.entry(), other.entry());
         // Values without a document have nothing to compare: such a value equals its clones only.
         a.is(b) || a.kind() == b.kind() && a.kind() != Kind::Invalid && a.body() == b.body()
     }

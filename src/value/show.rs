@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use super::msgpack::{Flaw, Head, Reader};
 use super::{Kind, Value};
-use crate::record::Record;
+use crate::entry::Entry;
 
 /// How much of a document is printed, in bytes.
 const SHOWN: usize = 200;
@@ -14,19 +14,19 @@ const PREVIEW: usize = 32;
 
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        document(self.record(), f)
+        document(self.entry(), f)
     }
 }
 
-pub(super) fn document(record: Record<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let body = record.body();
-    match record.kind() {
+pub(super) fn document(entry: Entry<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let body = entry.body();
+    match entry.kind() {
         Kind::Raw => {
             let preview = &body[..body.len().min(PREVIEW)];
             let more = if preview.len() < body.len() { "…" } else { "" };
             write!(f, "bytes({}, b\"{}\"{more})", body.len(), preview.escape_ascii())
         }
-        Kind::Invalid => match record.fault() {
+        Kind::Invalid => match entry.fault() {
             Some(fault) => write!(f, "invalid({fault})"),
             None => f.write_str("invalid"),
         },

@@ -30,7 +30,7 @@ fn parts_make_the_value_again_and_are_checked() {
 #[test]
 fn a_view_shows_the_value() {
     let (text, raw) = (Value::from("text"), Value::bytes("raw"));
-    let view = ValueRef::new(text.record());
+    let view = ValueRef::new(text.entry());
     let copied: &str = {
         let copy = view;
         copy.decode_borrowed().unwrap()
@@ -38,7 +38,7 @@ fn a_view_shows_the_value() {
     assert_eq!((copied, view.decode::<String>().unwrap()), ("text", "text".to_owned()));
     assert_eq!((view.as_msgpack(), view.as_bytes()), (text.as_msgpack(), None));
     assert_eq!((view.to_value(), format!("{view:?}")), (text.clone(), format!("{text:?}")));
-    assert_eq!(ValueRef::new(raw.record()).as_bytes(), Some(&b"raw"[..]));
+    assert_eq!(ValueRef::new(raw.entry()).as_bytes(), Some(&b"raw"[..]));
 }
 
 #[test]

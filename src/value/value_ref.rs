@@ -6,23 +6,23 @@ use std::fmt;
 use serde::de::{Deserialize, DeserializeOwned};
 
 use super::{Kind, Value, decode, msgpack};
+use crate::entry::Entry;
 use crate::error::Result;
-use crate::record::Record;
 
 /// A value seen in place, without touching its reference count.
 #[derive(Clone, Copy)]
-pub struct ValueRef<'a>(Record<'a>);
+pub struct ValueRef<'a>(Entry<'a>);
 
 impl<'a> ValueRef<'a> {
-    /// A record that has a value.
-    pub(super) fn new(record: Record<'a>) -> Self {
-        Self(record)
+    /// An entry that has a value.
+    pub(super) fn new(entry: Entry<'a>) -> Self {
+        Self(entry)
     }
 
     /// The value of an entry, unless that says that there is none.
     #[inline]
-    pub(crate) fn of(record: Record<'a>) -> Option<Self> {
-        (record.kind() != Kind::Absent).then_some(Self(record))
+    pub(crate) fn of(entry: Entry<'a>) -> Option<Self> {
+        (entry.kind() != Kind::Absent).then_some(Self(entry))
     }
 
     /// As [`Value::as_msgpack`].

@@ -5,15 +5,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
+use super::layout::LONGEST_COPIED;
 use super::*;
 
 fn label(key: &str) -> Label<'_> {
     Label { hash: 7, key, ..Label::default() }
 }
 
-/// Every shape that a record can have: body here or elsewhere, with and without key, tail, weight.
+/// Every shape that an entry can have: body here or elsewhere, with and without key, tail, weight.
 #[test]
-fn a_record_gives_back_what_it_was_made_of() {
+fn an_entry_gives_back_what_it_was_made_of() {
     let plain = Times { written: 5, fresh_until: 1_000, dead_at: 1_000 };
     let long_lived = Times { written: -5, fresh_until: u64::MAX, dead_at: u64::MAX };
     let graceful = Times { written: 5, fresh_until: 1_000, dead_at: 2_000 };
@@ -25,17 +26,17 @@ fn a_record_gives_back_what_it_was_made_of() {
                     let bytes: Vec<u8> = (0..length).map(|n| n as u8).collect();
                     let given = Body::Given(bytes.clone().into());
                     for body in [Body::Copied(&bytes), given] {
-                        let record = Counted::new(Kind::Raw, body, Label { hash: 7, key, times, weight });
-                        let record = record.record();
-                        assert_eq!((record.key(), record.hash(), record.body()), (key, 7, &bytes[..]));
-                        assert_eq!((record.kind(), record.times()), (Kind::Raw, times));
-                        assert!(record.is_of(key) && !record.is_of("other"));
-                        let size = length + key.len() + Record::OVERHEAD;
-                        assert_eq!(record.weight(), weight.unwrap_or(size as u32));
-                        assert_eq!(record.charged(), record.weight());
-                        assert!(record.is_fresh(times.fresh_until.wrapping_sub(1)) == (times.fresh_until > 0));
-                        assert!(!record.is_fresh(times.fresh_until) && record.is_dead(times.dead_at));
-                        assert!(!record.is_dead(times.dead_at - 1));
+                        let entry = Counted::new(Kind::Raw, body, Label { hash: 7, key, times, weight });
+                        let entry = entry.entry();
+                        assert_eq!((entry.key(), entry.hash(), entry.body()), (key, 7, &bytes[..]));
+                        assert_eq!((entry.kind(), entry.times()), (Kind::Raw, times));
+                        assert!(entry.is_of(key) && !entry.is_of("other"));
+                        let size = length + key.len() + Entry::OVERHEAD;
+                        assert_eq!(entry.weight(), weight.unwrap_or(size as u32));
+                        assert_eq!(entry.charged(), entry.weight());
+                        assert!(entry.is_fresh(times.fresh_until.wrapping_sub(1)) == (times.fresh_until > 0));
+                        assert!(!entry.is_fresh(times.fresh_until) && entry.is_dead(times.dead_at));
+                        assert!(!entry.is_dead(times.dead_at - 1));
                     }
                 }
             }
@@ -47,18 +48,18 @@ fn a_record_gives_back_what_it_was_made_of() {
 fn only_what_can_be_stale_keeps_a_time_of_retry() {
     for (dead_at, kept) in [(100, 0), (200, 70)] {
         let times = Times { written: 0, fresh_until: 100, dead_at };
-        let record = Counted::new(Kind::Raw, Body::Copied(b"v"), Label { times, ..label("k") });
-        record.record().set_retry_at(70);
-        assert_eq!(record.record().retry_at(), kept);
+        let entry = Counted::new(Kind::Raw, Body::Copied(b"v"), Label { times, ..label("k") });
+        entry.entry().set_retry_at(70);
+        assert_eq!(entry.entry().retry_at(), kept);
     }
 }
 
 #[test]
 fn a_fault_is_kept_and_carried_on() {
     let invalid = Counted::new(Kind::Invalid, Body::Fault(Error::codec("a reason")), Label::default());
-    let entry = Counted::relabelled(invalid.record(), label("k"));
-    assert!(entry.record().fault().unwrap().to_string().contains("a reason"));
-    assert_eq!((entry.record().body(), entry.record().given()), (&[][..], None));
+    let entry = Counted::relabelled(invalid.entry(), label("k"));
+    assert!(entry.entry().fault().unwrap().to_string().contains("a reason"));
+    assert_eq!((entry.entry().body(), entry.entry().given()), (&[][..], None));
 }
 
 /// Counts how often it was dropped.
@@ -71,17 +72,17 @@ impl Drop for Dropped {
 }
 
 #[test]
-fn a_record_and_its_memo_go_with_the_last_count_whoever_has_it() {
+fn an_entry_and_its_memo_go_with_the_last_count_whoever_has_it() {
     let drops = Arc::new(AtomicUsize::new(0));
-    let record = Counted::new(Kind::Raw, Body::Given(vec![1; 10_000].into()), label("k"));
-    record.record().memo().set(Memo::new(Arc::new(Dropped(drops.clone())))).map_err(drop).unwrap();
-    let again = Counted::relabelled(record.record(), label("other"));
-    assert_eq!(again.record().weight(), 20_000 + 5 + 96, "the memo is carried on, and charged");
+    let entry = Counted::new(Kind::Raw, Body::Given(vec![1; 10_000].into()), label("k"));
+    entry.entry().memo().set(Memo::new(Arc::new(Dropped(drops.clone())))).map_err(drop).unwrap();
+    let again = Counted::relabelled(entry.entry(), label("other"));
+    assert_eq!(again.entry().weight(), 20_000 + 5 + 96, "the memo is carried on, and charged");
     drop(again);
     let start = Barrier::new(8);
     thread::scope(|scope| {
         for _ in 0..8 {
-            let mine = record.clone();
+            let mine = entry.clone();
             scope.spawn(|| {
                 start.wait();
                 (0..1000).for_each(|_| drop(mine.clone()));
@@ -89,7 +90,7 @@ fn a_record_and_its_memo_go_with_the_last_count_whoever_has_it() {
             });
         }
         assert_eq!(drops.load(Ordering::Relaxed), 0);
-        drop(record);
+        drop(entry);
     });
     assert_eq!(drops.load(Ordering::Relaxed), 1);
 }

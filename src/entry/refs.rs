@@ -1,4 +1,4 @@
-//! How many counts of a record there are.
+//! How many counts of an entry there are.
 //!
 //! The invariants and edges named here are those of the module above.
 
@@ -18,7 +18,7 @@ impl Refs {
     /// Adds a count. The caller knows of another one that lasts meanwhile.
     #[inline]
     pub(crate) fn up(&self) {
-        // Relaxed: who adds a count has the record already.
+        // Relaxed: who adds a count has the entry already.
         if self.0.fetch_add(1, Ordering::Relaxed) > MOST {
             overflow();
         }
@@ -27,12 +27,12 @@ impl Refs {
     /// Takes a count away; whether it was the last.
     #[inline]
     pub(crate) fn down(&self) -> bool {
-        // Release, edge `last`: what was done with the record by this count comes before it is freed.
+        // Release, edge `last`: what was done with the entry by this count comes before it is freed.
         let release = if planted("relaxed_down") { Ordering::Relaxed } else { Ordering::Release };
         if self.0.fetch_sub(1, release) != 1 {
             return false;
         }
-        // Acquire, edge `last`: whoever frees the record has seen all uses of it. A load of what was just written, and no
+        // Acquire, edge `last`: whoever frees the entry has seen all uses of it. A load of what was just written, and no
         // fence, so that race detectors follow it.
         self.0.load(if planted("last_not_acquired") { Ordering::Relaxed } else { Ordering::Acquire });
         true

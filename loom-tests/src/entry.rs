@@ -1,7 +1,7 @@
-//! Records as far as `l1/shard.rs` and what it stands on look at them: stands in for the crate's, over loom's cells.
+//! Entries as far as `l1/shard.rs` and what it stands on look at them: stands in for the crate's, over loom's cells.
 //!
-//! Their counts are the crate's own (`record/refs.rs`). What the shard's lock orders lies in a cell that loom watches, and so
-//! does the value: a record that is freed has none any more. Its memory is kept until the execution ends, so that a model
+//! Their counts are the crate's own (`entry/refs.rs`). What the shard's lock orders lies in a cell that loom watches, and so
+//! does the value: an entry that is freed has none any more. Its memory is kept until the execution ends, so that a model
 //! that is wrong finds that, and not whatever lies there next.
 
 use std::marker::PhantomData;
@@ -15,7 +15,7 @@ use crate::refs::Refs;
 use crate::sync::atomic::AtomicPtr;
 use crate::sync::planted;
 
-/// What a record has that is freed.
+/// What an entry has that is freed.
 const NOTHING: u64 = u64::MAX;
 
 pub(crate) struct Header {
@@ -37,7 +37,7 @@ struct Queued {
     used: u32,
 }
 
-/// The memory of freed records.
+/// The memory of freed entries.
 struct Graves(Mutex<Vec<Grave>>);
 
 struct Grave(NonNull<Header>);
@@ -57,16 +57,16 @@ loom::lazy_static! {
 }
 
 #[derive(Clone, Copy)]
-pub(crate) struct Record<'a> {
+pub(crate) struct Entry<'a> {
     at: NonNull<Header>,
     life: PhantomData<&'a Header>,
 }
 
-impl<'a> Record<'a> {
+impl<'a> Entry<'a> {
     pub(crate) fn prefetch(_: *const Header) {}
 
     /// # Safety
-    /// Somebody holds a count of the record for as long as `'a` lasts.
+    /// Somebody holds a count of the entry for as long as `'a` lasts.
     pub(crate) unsafe fn at(at: NonNull<Header>) -> Self {
         Self { at, life: PhantomData }
     }
@@ -80,7 +80,7 @@ impl<'a> Record<'a> {
         unsafe { self.at.as_ref() }
     }
 
-    /// The value, while the record lives.
+    /// The value, while the entry lives.
     pub(crate) fn value(self) -> u64 {
         // SAFETY: loom checks that nobody frees it meanwhile.
         let value = self.header().value.with(|value| unsafe { *value });
@@ -102,7 +102,7 @@ impl<'a> Record<'a> {
         self.key() == key
     }
 
-    pub(crate) fn is(self, other: Record<'_>) -> bool {
+    pub(crate) fn is(self, other: Entry<'_>) -> bool {
         self.at == other.at
     }
 
@@ -161,7 +161,7 @@ impl<'a> Record<'a> {
 
 pub(crate) struct Counted(NonNull<Header>);
 
-// SAFETY: a record is read by anyone; loom checks what changes in it.
+// SAFETY: an entry is read by anyone; loom checks what changes in it.
 unsafe impl Send for Counted {}
 
 impl Counted {
@@ -179,9 +179,9 @@ impl Counted {
         Self(NonNull::from(Box::leak(Box::new(header))))
     }
 
-    pub(crate) fn record(&self) -> Record<'_> {
+    pub(crate) fn entry(&self) -> Entry<'_> {
         // SAFETY: this is a count of it.
-        unsafe { Record::at(self.0) }
+        unsafe { Entry::at(self.0) }
     }
 
     pub(crate) fn into_pointer(self) -> NonNull<Header> {
@@ -199,7 +199,7 @@ impl Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let header = self.record().header();
+        let header = self.entry().header();
         if header.refs.down() {
             // SAFETY: loom checks that nobody looks meanwhile.
             header.value.with_mut(|value| unsafe { *value = NOTHING });

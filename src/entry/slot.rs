@@ -7,7 +7,7 @@
 //!   ends that.
 //! - S2: what is set stays as it is until the slot is dropped.
 
-#![expect(unsafe_code, reason = "the slot is one word, in every record")]
+#![expect(unsafe_code, reason = "the slot is one word, in every entry")]
 
 extern crate alloc;
 
