@@ -57,6 +57,7 @@ mod value;
 mod flight;
 mod frame;
 mod l1;
+mod shared;
 // Floor 4
 mod bus;
 mod stream;

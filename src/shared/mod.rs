@@ -1,0 +1,180 @@
+//! The tier that instances share: what they ask of it, and what it tells them unasked.
+//!
+//! Every change of shared data takes effect in one step at the tier: the data changes, the key's lease goes, the next
+//! number of the partition's sequence is taken, and everybody is told under that number.
+//!
+//! # Invariants
+//! - H1: an instance that is told of a change touches what is its own, never the tier.
+//! - H2: whoever may have missed a change is told that its entries are suspect before anything else of that partition.
+//! - H3: a load is stored only under the lease that it was given before it read the source; every change takes the lease.
+
+#![expect(dead_code, reason = "the engine does not stand on it yet")]
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::error::Result;
+use crate::runtime::BoxFuture;
+
+/// The bytes of a frame as the tier has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) frame: Bytes,
+    /// The time until the tier forgets it; `None` where the tier does not say.
+    pub(crate) left: Option<Duration>,
+}
+
+/// Names one attempt to load. Random; one whose answer was not seen is never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LeaseToken(pub(crate) [u8; 16]);
+
+/// The answer to a request for a lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Leased {
+    /// The caller computes, and may commit.
+    Granted,
+    /// Somebody has stored another value than the one that the caller knows.
+    Stored(Stored),
+    /// Somebody else computes, for at most this long unless the lease is renewed.
+    Waits(Duration),
+    /// The key is under a hold for this long: the caller computes, and nothing is stored.
+    Held(Duration),
+}
+
+/// Where a change stands in its partition's sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) partition: u16,
+    pub(crate) sequence: u64,
+}
+
+/// What came of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// Whether the value is there: a write under a hold stores nothing, and is announced all the same.
+    pub(crate) stored: bool,
+    pub(crate) place: Place,
+}
+
+/// A change of many entries at once, by a number of the control clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Bump {
+    Tag(String),
+    /// Every key that the glob matches.
+    Pattern(String),
+    Clear,
+}
+
+/// What the other instances, and the tier itself, tell. Called on the engine's background thread; must not block, and holds
+/// the engine by weak references only.
+pub(crate) trait Hear: Send + Sync {
+    /// Another instance has changed these keys.
+    fn changed(&self, keys: &[&str], how: Change);
+
+    /// The lease of `key` has ended: its value is there, or nobody computes it any more.
+    fn settled(&self, key: &str);
+
+    /// Changes of `partition` may have been missed: what is held of it, or is being loaded, is to be asked for again
+    /// before it is used.
+    fn suspect(&self, partition: u16);
+
+    /// Many entries have changed at once, whoever did it.
+    fn bumped(&self, bump: &Controlled);
+
+    /// Another server answers than before, or the same one with another history: what it acknowledged lately may be
+    /// undone.
+    fn replaced(&self, partition: u16);
+
+    /// Until when what is held of `partition` may be used without asking, on the clock of the engine; earlier than before
+    /// where the tier was lost.
+    fn trusted(&self, partition: u16, until: Duration);
+}
+
+/// How a key has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    Removed,
+    Updated,
+}
+
+/// A bump as it is told: with its number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Controlled {
+    pub(crate) clock: u64,
+    pub(crate) what: Control,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Control {
+    Tag(String),
+    Pattern(String),
+    Clear,
+    /// Too many tags: every entry with a tag that is older goes.
+    TagFloor,
+    /// Too many patterns: the oldest of them became a clear at its own number; the new one follows.
+    Rule {
+        cleared: u64,
+        pattern: String,
+    },
+}
+
+/// The shared tier.
+///
+/// # Cancel safety
+/// A future dropped after its first poll may have taken effect.
+pub(crate) trait SharedTier: Send + Sync {
+    /// The frame of `key`.
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>>>;
+
+    /// The frames of `keys`, in their order: one round trip for each partition.
+    fn get_many<'a>(&'a self, keys: &'a [&'a str]) -> BoxFuture<'a, Result<Vec<Option<Stored>>>>;
+
+    /// The first 64 bytes of the frame of `key`, if there is one.
+    fn header<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Bytes>>>;
+
+    /// Asks to be the one who computes `key`, for `lease` at first. `known`: the write id of the frame that the caller has
+    /// and does not want.
+    fn lease<'a>(
+        &'a self,
+        key: &'a str,
+        token: LeaseToken,
+        lease: Duration,
+        known: Option<u64>,
+    ) -> BoxFuture<'a, Result<Leased>>;
+
+    /// Holds a lease for longer; false if it is lost, and then nothing is to be committed.
+    fn renew<'a>(&'a self, key: &'a str, token: LeaseToken, lease: Duration) -> BoxFuture<'a, Result<bool>>;
+
+    /// Stores what was computed under a lease, and ends it; false if the lease was lost.
+    fn commit<'a>(
+        &'a self,
+        key: &'a str,
+        token: LeaseToken,
+        frame: Bytes,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Result<bool>>;
+
+    /// Ends a lease without a value.
+    fn release<'a>(&'a self, key: &'a str, token: LeaseToken) -> BoxFuture<'a, Result<()>>;
+
+    /// Stores a frame, and tells the others.
+    fn put<'a>(&'a self, key: &'a str, frame: Bytes, ttl: Duration) -> BoxFuture<'a, Result<Written>>;
+
+    /// Removes keys, and tells the others; with a `hold`, nothing is stored under them for so long. One place for each
+    /// partition that has any of the keys.
+    fn invalidate<'a>(&'a self, keys: &'a [&'a str], hold: Duration) -> BoxFuture<'a, Result<Vec<Place>>>;
+
+    /// As [`invalidate`](SharedTier::invalidate) of one key, certain to take effect after every write of it that this
+    /// instance has sent, also those that were not acknowledged.
+    fn settle<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Place>>;
+
+    /// Changes many entries at once; `known` is the newest number of the control clock that the caller has seen.
+    fn bump<'a>(&'a self, bump: &'a Bump, known: u64) -> BoxFuture<'a, Result<Controlled>>;
+
+    /// The partition of `key`.
+    fn partition(&self, key: &str) -> u16;
+
+    /// How many partitions there are.
+    fn partitions(&self) -> u16;
+}
