@@ -77,11 +77,14 @@ impl Replies {
             let Some(line) = rest.iter().position(|&byte| byte == b'\n').map(|at| &rest[..=at]) else {
                 return Ok(None);
             };
+            if !line.ends_with(b"\r\n") {
+                return Err(garbled());
+            }
             let (mut length, mut inside) = (line.len(), 0);
             match line[0] {
-                // An absent string has a length below zero, and no body.
-                b'$' => length += usize::try_from(number(line)?).map_or(0, |body| body.saturating_add(2)),
-                b'*' => inside = usize::try_from(number(line)?).unwrap_or(0),
+                // An absent string has no body.
+                b'$' => length += count(line)?.map_or(0, |body| body.saturating_add(2)),
+                b'*' => inside = count(line)?.unwrap_or(0),
                 b'+' | b'-' | b':' => {}
                 _ => return Err(garbled()),
             }
@@ -101,10 +104,11 @@ impl Replies {
 /// One whole answer.
 fn decode(bytes: &[u8]) -> Result<Value, RedisError> {
     match bytes {
-        b"$-1\r\n" => Ok(Value::Nil),
         b"+OK\r\n" => Ok(Value::Okay),
         [b':', ..] => number(bytes).map(Value::Int),
         [b'$', ..] => match bytes.iter().position(|&byte| byte == b'\n') {
+            // An absent string is its head alone.
+            Some(line) if line + 1 == bytes.len() => Ok(Value::Nil),
             Some(line) if bytes.ends_with(b"\r\n") => Ok(Value::BulkString(bytes[line + 1..bytes.len() - 2].to_vec())),
             _ => Err(garbled()),
         },
@@ -112,7 +116,15 @@ fn decode(bytes: &[u8]) -> Result<Value, RedisError> {
     }
 }
 
-/// The number in a line.
+/// How long a string or an array is. An absent one says -1.
+fn count(line: &[u8]) -> Result<Option<usize>, RedisError> {
+    match number(line)? {
+        -1 => Ok(None),
+        count => usize::try_from(count).map(Some).map_err(|_| garbled()),
+    }
+}
+
+/// The number in a whole line.
 fn number(line: &[u8]) -> Result<i64, RedisError> {
     let digits = line.get(1..line.len().saturating_sub(2)).and_then(|digits| std::str::from_utf8(digits).ok());
     digits.and_then(|digits| digits.parse().ok()).ok_or_else(garbled)
@@ -186,10 +198,29 @@ mod tests {
 
     #[test]
     fn what_is_no_answer_is_an_error_and_takes_no_memory() {
-        for bytes in
-            ["\r\n", "x\r\n", "$a\r\n", "$\r\n", "*1x\r\n", ":\n", "$2\r\nabcd", "HTTP/1.1 400 Bad Request\r\n"]
-        {
-            assert!(in_pieces(bytes.as_bytes(), 64).is_err(), "{bytes:?}");
+        for bytes in [
+            "\r\n",
+            "x\r\n",
+            "$a\r\n",
+            "$\r\n",
+            "*1x\r\n",
+            ":\n",
+            "$2\r\nabcd",
+            "HTTP/1.1 400 Bad Request\r\n",
+            // Only -1 stands for an absence.
+            "$-2\r\n",
+            "$-1x\r\n",
+            "*-2\r\n",
+            "*1\r\n$-2\r\n",
+            "$-9223372036854775808\r\n",
+            // A line ends with both.
+            ":12\n",
+            "$12\nA\r\n",
+            "+a\nb\r\n",
+        ] {
+            for size in 1..=bytes.len() {
+                assert!(in_pieces(bytes.as_bytes(), size).is_err(), "{bytes:?}");
+            }
         }
         for bytes in ["$9223372036854775807\r\nx", "*9223372036854775807\r\n*9223372036854775807\r\n:1\r\n"] {
             assert_eq!(in_pieces(bytes.as_bytes(), 64).unwrap(), [], "{bytes:?}");
