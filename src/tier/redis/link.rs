@@ -159,7 +159,7 @@ struct Supervisor {
     attempt: u32,
 }
 
-/// After how many deadlines without any answer in between a connection is given up.
+/// After how many deadlines, one after the other and without any answer in between, a connection is given up.
 const LATE: u32 = 3;
 /// How long a connection has to live for the pauses between attempts to start over.
 const STEADY: Duration = Duration::from_secs(1);
@@ -219,7 +219,7 @@ impl Supervisor {
     async fn serve(&mut self, stream: Box<dyn Stream>) -> Option<Error> {
         let (reader, writer) = stream.into_halves();
         let open = Open { endpoint: self.wiring.endpoint.clone(), lane: self.lane.clone() };
-        let mut line = Line { reader, replies: Replies::new(), timer: None, late: 0, asked: true };
+        let mut line = Line { reader, replies: Replies::new(), timer: None, late: 0, last_late: None, asked: true };
         let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
         self.lane.open(writer, waker);
         self.enter(LinkState::Live);
@@ -264,7 +264,7 @@ impl Supervisor {
                 return Err(fault::dropped(endpoint, "the server closed the connection"));
             }
             while let Some(answer) = line.replies.next().map_err(broken)? {
-                line.late = 0;
+                (line.late, line.last_late) = (0, None);
                 if !self.lane.settle(answer) {
                     return Err(fault::dropped(endpoint, "the server sent an answer that nobody asked for"));
                 }
@@ -285,8 +285,13 @@ impl Supervisor {
                 line.timer = None;
                 let refused = self.expire("no room on the connection");
                 let (endpoint, limit) = (&self.wiring.endpoint, self.wiring.options.response_timeout);
-                let expired = self.lane.expire(Instant::now(), || fault::late(endpoint, "no answer", limit));
-                line.late += u32::from(expired || refused);
+                let now = Instant::now();
+                let expired = self.lane.expire(now, || fault::late(endpoint, "no answer", limit));
+                // Those that were made within one time to live have waited through the same silence.
+                if (expired || refused) && line.last_late.is_none_or(|last| now.duration_since(last) >= limit) {
+                    line.late += 1;
+                    line.last_late = Some(now);
+                }
             }
             let watch = self.lane.watch(line.timer.is_some(), cx);
             let first = watch.first.into_iter().chain(self.next_deadline()).min();
@@ -338,8 +343,10 @@ struct Line {
     replies: Replies,
     /// Runs while anybody waits, and up to a deadline longer.
     timer: Option<Pin<Box<Sleep>>>,
-    /// Deadlines that passed since the last answer.
+    /// Deadlines that passed one after the other since the last answer.
     late: u32,
+    /// When the last of them was counted.
+    last_late: Option<Instant>,
     /// Whether handles are left that might ask.
     asked: bool,
 }

@@ -135,6 +135,10 @@ fn pipes(script: &[Server]) -> (Link, Arc<Pipes>) {
 }
 
 fn pipes_of(room: usize, script: &[Server]) -> (Link, Arc<Pipes>) {
+    pipes_with(room, script, |options| options)
+}
+
+fn pipes_with(room: usize, script: &[Server], set: impl FnOnce(RedisOptions) -> RedisOptions) -> (Link, Arc<Pipes>) {
     let pipes = Arc::new(Pipes {
         script: script.to_vec(),
         made: Mutex::default(),
@@ -142,7 +146,7 @@ fn pipes_of(room: usize, script: &[Server]) -> (Link, Arc<Pipes>) {
         reads: Arc::default(),
         room,
     });
-    let options = RedisOptions::new("redis://memory:1");
+    let options = set(RedisOptions::new("redis://memory:1"));
     let endpoint = Arc::new(options.endpoint().unwrap());
     let wiring = Wiring::over(endpoint, &options, pipes.clone(), Arc::new(Handle::current()));
     (Link::start(wiring), pipes)
@@ -312,6 +316,29 @@ async fn a_frozen_connection_with_no_room_left_is_given_up_too() {
     }
     assert_eq!(link.call(echo("back")).await.unwrap(), said("back"));
     assert_eq!(pipes.made.lock().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_several_requests_wait_through_is_one_deadline_and_no_reason_to_hang_up() {
+    let (link, pipes) = pipes(&[Server::Lags(LIMIT + LIMIT / 5)]);
+    link.ready().await.unwrap();
+    let step = Duration::from_millis(10);
+    let calls = (0..40).map(|n| {
+        let link = link.clone();
+        async move {
+            sleep(step * n).await;
+            link.call(echo(n)).await
+        }
+    });
+    let answers = futures::future::join_all(calls).await;
+    // Those that were made before the pause was a fifth over have waited too long.
+    for (n, answer) in answers.into_iter().enumerate() {
+        match answer {
+            Ok(answer) => assert!(n > 9 && answer == said(n), "{n}"),
+            Err(error) => assert!(n < 11 && error.is_timeout(), "{n}: {error}"),
+        }
+    }
+    assert_eq!(pipes.made.lock().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
