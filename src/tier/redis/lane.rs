@@ -261,7 +261,7 @@ impl Lane {
         }
         let first = if running { None } else { inbox.first_deadline() };
         inbox.timed = running || first.is_some();
-        Watch { first, idle: inbox.awaited.is_empty() }
+        Watch { first, idle: inbox.first_deadline().is_none() }
     }
 
     /// Requests that await answers, and bytes of them that are not on the wire.
@@ -275,7 +275,7 @@ impl Lane {
 /// What [`Lane::watch`] saw.
 pub(super) struct Watch {
     pub(super) first: Option<Instant>,
-    /// Nobody waits for an answer.
+    /// Nobody waits for an answer, or all of them have waited too long.
     pub(super) idle: bool,
 }
 

@@ -246,7 +246,7 @@ impl Supervisor {
         if let Poll::Ready(Err(error)) = sent {
             return Poll::Ready(Some(fault::broken(&self.wiring.endpoint, &error.into())));
         }
-        if self.keep_time(line, cx) && sent.is_ready() && !line.asked {
+        if self.keep_time(line, cx) && self.waiting.is_empty() && !line.asked {
             return Poll::Ready(None);
         }
         if line.late < LATE {
@@ -273,7 +273,8 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Tells those whose time is up, and sees to it that the task wakes up for the next; whether nobody waits for an answer.
+    /// Tells those whose time is up, and sees to it that the task wakes up for the next; whether nobody waits for
+    /// an answer that may still be in time.
     ///
     /// All requests of a link have the same time to live. So one timer does for all of them: set for the first, it is not late
     /// for any that follows.

@@ -342,6 +342,22 @@ async fn a_pause_that_several_requests_wait_through_is_one_deadline_and_no_reaso
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_handle_that_goes_while_the_server_is_frozen_leaves_no_task_behind() {
+    let (link, pipes) = pipes(&[Server::Freezes(1)]);
+    link.ready().await.unwrap();
+    let mut call = Box::pin(link.call(echo(1)));
+    assert!(futures::poll!(&mut call).is_pending());
+    drop(call);
+    drop(link);
+    let ended = async {
+        while Arc::strong_count(&pipes) > 1 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT * 2, ended).await.expect("the request's time is up, and nobody can ask again");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_after_an_idle_hour_has_its_deadline_too() {
     let (link, _pipes) = pipes(&[Server::Freezes(2)]);
     link.ready().await.unwrap();
