@@ -73,6 +73,9 @@ impl Down {
     }
 }
 
+/// In place of a response timeout that no clock can hold: a hundred years.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 impl Link {
     /// Starts a supervisor, which connects at once and for ever after.
     pub(crate) fn start(wiring: Wiring) -> Self {
@@ -106,12 +109,18 @@ impl Link {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
-        let (request, answers) = Request::new(commands, Instant::now() + self.response_timeout);
+        let (request, answers) = Request::new(commands, self.deadline());
         if let Some(request) = self.lane.send(request) {
             self.lane.enqueued();
             self.queue.send(request).map_err(|_| fault::stopped())?;
         }
         answers.await.unwrap_or_else(|_| Err(fault::stopped()))
+    }
+
+    /// When a request that is made now has waited too long.
+    fn deadline(&self) -> Instant {
+        let now = Instant::now();
+        now.checked_add(self.response_timeout).unwrap_or_else(|| now + NEVER)
     }
 
     /// Sends one command; an error answer is an error.

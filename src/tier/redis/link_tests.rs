@@ -358,6 +358,13 @@ async fn a_handle_that_goes_while_the_server_is_frozen_leaves_no_task_behind() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_timeout_without_end_is_one() {
+    let (link, _pipes) = pipes_with(1 << 20, &[Server::Up], |options| options.response_timeout(Duration::MAX));
+    assert_eq!(link.call(echo(1)).await.unwrap(), said(1));
+    assert_eq!(link.call(echo(2)).await.unwrap(), said(2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_after_an_idle_hour_has_its_deadline_too() {
     let (link, _pipes) = pipes(&[Server::Freezes(2)]);
     link.ready().await.unwrap();
