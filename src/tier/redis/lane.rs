@@ -239,6 +239,11 @@ impl Lane {
         true
     }
 
+    /// Whether an answer is outstanding.
+    pub(super) fn awaits(&self) -> bool {
+        !self.inbox.lock().awaited.is_empty()
+    }
+
     /// Tells those whose deadline has passed what `late` says; whether there were any.
     pub(super) fn expire(&self, now: Instant, late: impl Fn() -> Error) -> bool {
         let mut inbox = self.inbox.lock();

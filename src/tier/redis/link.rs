@@ -268,6 +268,7 @@ impl Supervisor {
     fn take_answers(&mut self, line: &mut Line, cx: &mut Context<'_>) -> Result<()> {
         let endpoint = &self.wiring.endpoint;
         let broken = |error: RedisError| fault::broken(endpoint, &error);
+        let unasked = || fault::dropped(endpoint, "the server sent an answer that nobody asked for");
         while let Poll::Ready(read) = line.replies.poll_read(&mut *line.reader, cx) {
             if read.map_err(|error| broken(error.into()))? == 0 {
                 return Err(fault::dropped(endpoint, "the server closed the connection"));
@@ -275,8 +276,11 @@ impl Supervisor {
             while let Some(answer) = line.replies.next().map_err(broken)? {
                 (line.late, line.last_late) = (0, None);
                 if !self.lane.settle(answer) {
-                    return Err(fault::dropped(endpoint, "the server sent an answer that nobody asked for"));
+                    return Err(unasked());
                 }
+            }
+            if line.replies.has_begun() && !self.lane.awaits() {
+                return Err(unasked());
             }
         }
         Ok(())

@@ -29,6 +29,8 @@ enum Server {
     Lags(Duration),
     /// Answers everything twice.
     Stutters,
+    /// Begins one more answer after its first ones to `ECHO`, and never ends it.
+    Mutters,
     /// Refuses the connection.
     Refuses,
     /// Never accepts it.
@@ -100,6 +102,9 @@ async fn serve(mut stream: DuplexStream, behaviour: Server, heard: Arc<Mutex<Vec
         match behaviour {
             Server::Lags(time) if answers.starts_with('$') && !std::mem::replace(&mut lagged, true) => {
                 sleep(time).await
+            }
+            Server::Mutters if answers.starts_with('$') && !std::mem::replace(&mut lagged, true) => {
+                answers += "$1000\r\nx";
             }
             Server::Stutters if answers.starts_with('$') => answers += &answers.clone(),
             _ => {}
@@ -299,6 +304,21 @@ async fn an_answer_that_nobody_asked_for_ends_the_connection() {
     while pipes.made.lock().len() < 2 {
         sleep(Duration::from_millis(10)).await;
     }
+    link.ready().await.unwrap();
+    assert_eq!(link.call(echo(2)).await.unwrap(), said(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_beginning_of_an_answer_that_nobody_asked_for_is_not_collected() {
+    let (link, pipes) = pipes(&[Server::Mutters, Server::Up]);
+    link.ready().await.unwrap();
+    assert_eq!(link.call(echo(1)).await.unwrap(), said(1));
+    let replaced = async {
+        while pipes.made.lock().len() < 2 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, replaced).await.expect("the connection is given up");
     link.ready().await.unwrap();
     assert_eq!(link.call(echo(2)).await.unwrap(), said(2));
 }

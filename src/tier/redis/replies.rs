@@ -66,6 +66,11 @@ impl Replies {
         }
     }
 
+    /// Whether there are bytes of an answer that is not all there.
+    pub(super) fn has_begun(&self) -> bool {
+        self.start < self.end
+    }
+
     /// The next answer that is all there.
     ///
     /// # Errors
