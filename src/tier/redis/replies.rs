@@ -5,7 +5,7 @@
 //! # Invariants
 //! P1. What was looked at once is not looked at again, but for the last line or the head of the last string: an answer
 //! that comes in many pieces costs no more than its length.
-//! P2. Memory is taken for bytes that came, never for those that were announced.
+//! P2. Memory is taken for bytes that came, never for those that were announced, and for no more than [`LARGEST`].
 
 use std::io;
 use std::pin::Pin;
@@ -29,6 +29,10 @@ pub(super) struct Replies {
 
 /// The room that an idle connection keeps.
 const KEPT: usize = 16 << 10;
+/// No answer is larger: twice the largest value that a server takes unless it is told otherwise.
+const LARGEST: usize = 1 << 30;
+/// No line is longer. The longest are the errors of scripts.
+const LINE: usize = 1 << 20;
 
 impl Replies {
     pub(super) fn new() -> Self {
@@ -74,13 +78,13 @@ impl Replies {
     /// The next answer that is all there.
     ///
     /// # Errors
-    /// The bytes are no answer.
+    /// The bytes are no answer, or one that is too large to be.
     pub(super) fn next(&mut self) -> Result<Option<Value>, RedisError> {
         let bytes = &self.buffer[self.start..self.end];
         while self.open > 0 {
             let rest = &bytes[self.seen..];
             let Some(line) = rest.iter().position(|&byte| byte == b'\n').map(|at| &rest[..=at]) else {
-                return Ok(None);
+                return if rest.len() < LINE { Ok(None) } else { Err(endless()) };
             };
             if !line.ends_with(b"\r\n") {
                 return Err(garbled());
@@ -93,11 +97,15 @@ impl Replies {
                 b'+' | b'-' | b':' => {}
                 _ => return Err(garbled()),
             }
+            let open = (self.open - 1).saturating_add(inside);
+            // What is missing has a byte each at least.
+            if self.seen.saturating_add(length).saturating_add(open) > LARGEST {
+                return Err(endless());
+            }
             if rest.len() < length {
                 return Ok(None);
             }
-            self.seen += length;
-            self.open = (self.open - 1).saturating_add(inside);
+            (self.seen, self.open) = (self.seen + length, open);
         }
         let value = decode(&bytes[..self.seen])?;
         self.start += self.seen;
@@ -137,6 +145,10 @@ fn number(line: &[u8]) -> Result<i64, RedisError> {
 
 fn garbled() -> RedisError {
     io::Error::new(io::ErrorKind::InvalidData, "the server sent what is no answer").into()
+}
+
+fn endless() -> RedisError {
+    io::Error::new(io::ErrorKind::InvalidData, "the server began an answer that is too large to be one").into()
 }
 
 #[cfg(test)]
@@ -227,8 +239,35 @@ mod tests {
                 assert!(in_pieces(bytes.as_bytes(), size).is_err(), "{bytes:?}");
             }
         }
-        for bytes in ["$9223372036854775807\r\nx", "*9223372036854775807\r\n*9223372036854775807\r\n:1\r\n"] {
+        for bytes in ["$1000000000\r\nx", "*1000000000\r\n*70000000\r\n:1\r\n"] {
             assert_eq!(in_pieces(bytes.as_bytes(), 64).unwrap(), [], "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn an_answer_without_an_end_is_an_error_as_soon_as_that_shows() {
+        for bytes in
+            ["$9223372036854775807\r\n", "$1073741824\r\n", "*9223372036854775807\r\n", "*1000000000\r\n*100000000\r\n"]
+        {
+            assert!(in_pieces(bytes.as_bytes(), 64).is_err(), "{bytes:?}");
+        }
+        for start in ["+", "-ERR ", ":", "$", "*1\r\n:", "*"] {
+            let endless = format!("{start}{}", "7".repeat(LINE));
+            assert!(in_pieces(endless.as_bytes(), KEPT).is_err(), "{start:?}");
+        }
+        let long = format!("-ERR {}\r\n", "x".repeat(LINE - 7));
+        assert!(matches!(in_pieces(long.as_bytes(), KEPT).unwrap()[..], [Value::ServerError(_)]));
+    }
+
+    #[test]
+    fn arrays_in_arrays_are_an_error_where_they_go_too_deep_for_a_thread() {
+        let nested = |depth: usize| format!("{}:1\r\n", "*1\r\n".repeat(depth));
+        let mut value = &in_pieces(nested(90).as_bytes(), 64).unwrap()[0];
+        let mut depth = 0;
+        while let Value::Array(values) = value {
+            (value, depth) = (&values[0], depth + 1);
+        }
+        assert_eq!((value, depth), (&Value::Int(1), 90));
+        assert!(in_pieces(nested(100_000).as_bytes(), KEPT).is_err());
     }
 }
