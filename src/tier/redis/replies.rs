@@ -125,6 +125,8 @@ fn decode(bytes: &[u8]) -> Result<Value, RedisError> {
             Some(line) if bytes.ends_with(b"\r\n") => Ok(Value::BulkString(bytes[line + 1..bytes.len() - 2].to_vec())),
             _ => Err(garbled()),
         },
+        // A server quotes what it was sent, and cuts it at any byte.
+        [b'-' | b'+', ..] => parse_redis_value(String::from_utf8_lossy(bytes).as_bytes()),
         _ => parse_redis_value(bytes),
     }
 }
@@ -257,6 +259,14 @@ mod tests {
         }
         let long = format!("-ERR {}\r\n", "x".repeat(LINE - 7));
         assert!(matches!(in_pieces(long.as_bytes(), KEPT).unwrap()[..], [Value::ServerError(_)]));
+    }
+
+    #[test]
+    fn an_error_that_quotes_foreign_bytes_is_an_answer_like_another() {
+        let values = in_pieces(b"-ERR unknown command 'x', with args '\xff\xc3'\r\n+\xff\r\n:1\r\n", 5).unwrap();
+        let Value::ServerError(error) = &values[0] else { panic!("{values:?}") };
+        assert_eq!(error.details(), Some("unknown command 'x', with args '\u{fffd}\u{fffd}'"));
+        assert_eq!(values[1..], [Value::SimpleString("\u{fffd}".into()), Value::Int(1)]);
     }
 
     #[test]
