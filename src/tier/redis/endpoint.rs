@@ -169,13 +169,39 @@ impl Endpoint {
         self.login.clone().set_protocol(ProtocolVersion::RESP3)
     }
 
-    /// `text` without the password: servers that do not know a command echo its arguments.
+    /// `text` without the password: servers that do not know a command echo its arguments, as many bytes as they care to.
     pub(super) fn scrub(&self, text: String) -> String {
-        match self.login.password() {
-            Some(password) if !password.is_empty() && text.contains(password) => text.replace(password, "***"),
-            _ => text,
+        let Some(password) = self.login.password().filter(|password| !password.is_empty()) else { return text };
+        let (mut scrubbed, mut rest) = (String::with_capacity(text.len()), &*text);
+        while let Some(first) = rest.chars().next() {
+            match beginning(password, rest) {
+                0 => {
+                    scrubbed.push(first);
+                    rest = &rest[first.len_utf8()..];
+                }
+                length => {
+                    scrubbed += "***";
+                    rest = &rest[length..];
+                }
+            }
         }
+        scrubbed
     }
+}
+
+/// How many characters of a password in a row betray it.
+const TELLING: usize = 8;
+
+/// How many bytes of `text` the password begins it with, if they are enough to betray it.
+fn beginning(password: &str, text: &str) -> usize {
+    // A server writes a space for an end of a line.
+    let same = |(ours, theirs): &(char, char)| ours == theirs || (matches!(ours, '\r' | '\n') && *theirs == ' ');
+    let (mut shared, mut length) = (0, 0);
+    for (_, theirs) in password.chars().zip(text.chars()).take_while(same) {
+        (shared, length) = (shared + 1, length + theirs.len_utf8());
+    }
+    let telling = shared >= TELLING || shared == password.chars().count();
+    if telling { length } else { 0 }
 }
 
 impl fmt::Display for Endpoint {
@@ -195,5 +221,40 @@ impl fmt::Display for Endpoint {
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Endpoint({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_echo_of_the_password_is_scrubbed() {
+        let endpoint = RedisOptions::new("redis://:p%40ss@h").endpoint().unwrap();
+        assert_eq!(
+            endpoint.scrub("ERR unknown command HELLO 3 AUTH default p@ss".into()),
+            "ERR unknown command HELLO 3 AUTH default ***"
+        );
+    }
+
+    #[test]
+    fn a_server_echo_of_a_part_of_the_password_is_scrubbed() {
+        let scrub = |password: &str, text: &str| {
+            let url = format!("redis://:{}@h", password.replace('\n', "%0A").replace('ä', "%C3%A4"));
+            RedisOptions::new(url).endpoint().unwrap().scrub(text.into())
+        };
+        // 128 bytes of arguments are echoed; a token is longer.
+        let token = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9ä".repeat(8);
+        for length in 8..120 {
+            let cut: String = token.chars().take(length).collect();
+            let echo = format!("ERR unknown command 'AUTH', with args beginning with: 'default' '{cut}' ");
+            let scrubbed = scrub(&token, &echo);
+            assert_eq!(scrubbed, "ERR unknown command 'AUTH', with args beginning with: 'default' '***' ");
+        }
+        // In a line an end of a line becomes a space.
+        assert_eq!(scrub("a\nb", "ERR 'a b' and 'a\nb', a"), "ERR '***' and '***', a");
+        assert_eq!(scrub("aab", "aaab aa"), "a*** aa");
+        assert_eq!(scrub("short", "shor short shortly"), "shor *** ***ly");
+        assert_eq!(scrub("long-enough", "long-en long-eno long-enougx"), "long-en *** ***x");
     }
 }

@@ -360,15 +360,6 @@ fn a_tier_that_was_used_alone_moves_to_the_cache_that_takes_it() {
 }
 
 #[test]
-fn a_server_echo_of_the_password_is_scrubbed() {
-    let endpoint = RedisOptions::new("redis://:p%40ss@h").endpoint().unwrap();
-    assert_eq!(
-        endpoint.scrub("ERR unknown command HELLO 3 AUTH default p@ss".into()),
-        "ERR unknown command HELLO 3 AUTH default ***"
-    );
-}
-
-#[test]
 fn a_tier_outlives_the_cache_that_started_it() {
     let Some(server) = RedisServer::start() else { return };
     let cache = cache(&server);
