@@ -1,106 +1,125 @@
 //! A live connection as its callers and its supervisor share it: what goes out, and who waits for what comes back.
 //!
 //! A request that nobody is ahead of is written by its caller, who thus wakes the server and not the background thread
-//! first. All others go through the link's queue and are written together by the supervisor. Where several travelled
-//! together, the next one is queued as well: more are likely to come, and one write for all costs less.
+//! first. All others go through the queue and are written together by the supervisor. Where several travelled together, the
+//! next one is queued as well: more are likely to come, and one write for all costs less.
 //!
 //! # Invariants
 //! L1. A request is awaited before its first byte is written, and both in the same order: answers belong to whoever is at the
 //! front.
 //! L2. A caller writes only if every request that was queued before has been packed (K1).
-//! L3. Whoever leaves something to do for the supervisor wakes it: bytes that did not fit, or the first request while no
-//! timer runs.
+//! L3. Whoever leaves something to do for the supervisor wakes it: a request in an empty queue, bytes that did not fit, or the
+//! first request while no timer runs.
+//! L4. Once the lane is shut nothing enters the queue, and once it is closed nobody is awaited: what entered before is told.
+//!
+//! Checked by `loom-tests/src/lanes.rs`. What a wire, a caller and a time are in the crate, `request` says.
 
 use std::collections::VecDeque;
-use std::io;
-use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
-use ::redis::{Cmd, Value};
-use tokio::io::AsyncWrite;
-use tokio::sync::oneshot;
-use tokio::time::Instant;
-
-use super::transport::Writer;
-use crate::error::{Error, Result};
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::{Mutex, planted};
 
-/// The answers to the commands of one request, in their order; an error answer is one of them.
-pub(super) type Answers = Result<Vec<Value>>;
+/// The direction that requests leave in.
+pub(crate) trait Wire {
+    /// Why nothing more can leave.
+    type Broken;
+
+    /// Takes the first bytes, one at least; how many.
+    fn write(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> Poll<Result<usize, Self::Broken>>;
+
+    /// Sends off what it has taken.
+    fn flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Broken>>;
+}
+
+/// Who waits for the answers to one request. It may have stopped to.
+pub(crate) trait Caller {
+    type Answer;
+    type Error: Clone;
+    /// When somebody has waited too long.
+    type Time: Copy + Ord;
+
+    /// Ends the wait.
+    fn tell(self, answers: Result<Vec<Self::Answer>, Self::Error>);
+}
 
 /// Commands that are sent next to each other, and who waits for their answers.
-pub(super) struct Request {
+pub(crate) struct Request<C: Caller> {
     packed: Vec<u8>,
-    awaited: Awaited,
+    awaited: Awaited<C>,
 }
 
 /// Who waits for the next answers.
-struct Awaited {
-    deadline: Instant,
+struct Awaited<C: Caller> {
+    deadline: C::Time,
     missing: usize,
-    answers: Vec<Value>,
+    answers: Vec<C::Answer>,
     /// Taken when the deadline has passed. The answers come all the same.
-    reply: Option<oneshot::Sender<Answers>>,
+    caller: Option<C>,
 }
 
-impl Request {
-    /// A request and its answer's other end. It has one command at least.
-    pub(super) fn new(commands: &[Cmd], deadline: Instant) -> (Self, oneshot::Receiver<Answers>) {
-        let mut packed = Vec::with_capacity(commands.len() * 64);
-        commands.iter().for_each(|command| command.write_packed_command(&mut packed));
-        let (reply, answers) = oneshot::channel();
-        let missing = commands.len();
-        let awaited = Awaited { deadline, missing, answers: Vec::with_capacity(missing), reply: Some(reply) };
-        (Self { packed, awaited }, answers)
+impl<C: Caller> Request<C> {
+    /// The bytes of `commands` commands, one at least.
+    pub(crate) fn new(packed: Vec<u8>, commands: usize, deadline: C::Time, caller: C) -> Self {
+        let awaited =
+            Awaited { deadline, missing: commands, answers: Vec::with_capacity(commands), caller: Some(caller) };
+        Self { packed, awaited }
     }
 
-    pub(super) fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> C::Time {
         self.awaited.deadline
     }
 
     /// Answers with `error`.
-    pub(super) fn fail(self, error: Error) {
+    pub(crate) fn fail(self, error: C::Error) {
         self.awaited.end(Err(error));
     }
 }
 
-impl Awaited {
-    /// Whoever stopped waiting does not hear it.
-    fn end(self, answers: Answers) {
-        let _ = self.reply.map(|reply| reply.send(answers));
+impl<C: Caller> Awaited<C> {
+    fn end(self, answers: Result<Vec<C::Answer>, C::Error>) {
+        if let Some(caller) = self.caller {
+            caller.tell(answers);
+        }
     }
 }
 
 /// What callers and supervisor share.
-#[derive(Default)]
-pub(super) struct Lane {
-    outbox: Mutex<Outbox>,
-    inbox: Mutex<Inbox>,
-    /// Requests in the link's queue and in the supervisor's hands that are neither packed nor refused.
+pub(crate) struct Lane<W, C: Caller> {
+    queue: Mutex<Queue<C>>,
+    outbox: Mutex<Outbox<W>>,
+    inbox: Mutex<Inbox<C>>,
+    /// Requests in the queue and in the supervisor's hands that are neither packed nor refused.
     queued: AtomicUsize,
     /// Whether the supervisor has to write what a caller could not. Spares it the lock, which a caller holds as it writes: the
     /// answer may be there before that has ended.
     held_up: AtomicBool,
     /// Whether the last requests that the supervisor wrote were several at once.
     crowded: AtomicBool,
+    /// Whether the supervisor has ended. Written under the queue's lock.
+    shut: AtomicBool,
 }
 
-#[derive(Default)]
-struct Outbox {
+/// What the supervisor has not seen yet.
+struct Queue<C: Caller> {
+    requests: VecDeque<Request<C>>,
+    /// Nobody is left who could ask.
+    deserted: bool,
+    supervisor: Option<Waker>,
+}
+
+struct Outbox<W> {
     /// There is one while the link is live.
-    writer: Option<Writer>,
+    wire: Option<W>,
     /// Bytes of packed requests, of which those before `written` are on the wire.
     bytes: Vec<u8>,
     written: usize,
 }
 
-#[derive(Default)]
-struct Inbox {
-    awaited: VecDeque<Awaited>,
+struct Inbox<C: Caller> {
+    awaited: VecDeque<Awaited<C>>,
     /// Whether the supervisor looks again by itself before the deadline of a request that is made now.
     timed: bool,
-    supervisor: Option<Waker>,
 }
 
 /// The most requests that await answers at once; the others wait for room.
@@ -110,80 +129,159 @@ const ENOUGH: usize = 1 << 20;
 /// The memory that an idle connection keeps for the next requests.
 const KEPT: usize = 16 << 10;
 
-impl Lane {
-    /// Counts a request that is about to be queued.
-    pub(super) fn enqueued(&self) {
-        // Relaxed: a caller that is to see its own earlier request has it in its own order of things; see `send`.
-        self.queued.fetch_add(1, Ordering::Relaxed);
+impl<W: Wire, C: Caller> Lane<W, C> {
+    pub(crate) fn new() -> Self {
+        Self {
+            queue: Mutex::new(Queue { requests: VecDeque::new(), deserted: false, supervisor: None }),
+            outbox: Mutex::new(Outbox::empty()),
+            inbox: Mutex::new(Inbox::empty()),
+            queued: AtomicUsize::new(0),
+            held_up: AtomicBool::new(false),
+            crowded: AtomicBool::new(false),
+            shut: AtomicBool::new(false),
+        }
     }
 
-    /// Takes back what `enqueued` counted, for requests that were refused.
-    pub(super) fn refused(&self, count: usize) {
-        // Relaxed: see `enqueued`.
+    /// Writes the request if it is alone, else queues it; gives it back if the supervisor has ended.
+    pub(crate) fn send(&self, request: Request<C>) -> Result<(), Request<C>> {
+        match self.write(request) {
+            Some(request) => self.enqueue(request),
+            None => Ok(()),
+        }
+    }
+
+    fn enqueue(&self, request: Request<C>) -> Result<(), Request<C>> {
+        // Relaxed: a caller that is to see its own earlier request has it in its own order of things; see `write`.
+        self.queued.fetch_add(1, Ordering::Relaxed);
+        let mut queue = self.queue.lock();
+        // Relaxed: written under this lock.
+        if self.shut.load(Ordering::Relaxed) && !planted("queued_after_the_end") {
+            return Err(request);
+        }
+        // Who finds another there leaves the supervisor to whoever woke it for that one.
+        let supervisor = if queue.requests.is_empty() { queue.supervisor.clone() } else { None };
+        queue.requests.push_back(request);
+        drop(queue);
+        if let Some(supervisor) = supervisor {
+            supervisor.wake();
+        }
+        Ok(())
+    }
+
+    /// Moves what is queued to the end of `waiting`, and has the supervisor woken for what comes after; whether anybody is left
+    /// who could ask.
+    pub(crate) fn take(&self, waiting: &mut VecDeque<Request<C>>, cx: &Context<'_>) -> bool {
+        let mut queue = self.queue.lock();
+        waiting.append(&mut queue.requests);
+        if planted("looked_before_known") {
+            drop(queue);
+            queue = self.queue.lock();
+        }
+        if !queue.supervisor.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            queue.supervisor = Some(cx.waker().clone());
+        }
+        !queue.deserted
+    }
+
+    /// The last handle is gone.
+    pub(crate) fn desert(&self) {
+        self.queue.lock().deserted = true;
+        self.wake();
+    }
+
+    /// The supervisor has ended: refuses what is queued and whatever comes.
+    pub(crate) fn shut(&self, why: &C::Error) {
+        let mut queue = self.queue.lock();
+        // Relaxed: see `is_shut`; under the lock for `enqueue`.
+        self.shut.store(true, Ordering::Relaxed);
+        let left = std::mem::take(&mut queue.requests);
+        let supervisor = queue.supervisor.take();
+        drop(queue);
+        drop(supervisor);
+        left.into_iter().for_each(|request| request.fail(why.clone()));
+    }
+
+    /// Whether the supervisor has ended.
+    pub(crate) fn is_shut(&self) -> bool {
+        // Relaxed: a hint; `enqueue` looks again.
+        self.shut.load(Ordering::Relaxed)
+    }
+
+    /// Takes back what was counted as queued, for requests that were refused.
+    pub(crate) fn refused(&self, count: usize) {
+        // Relaxed: see `write`.
         self.queued.fetch_sub(count, Ordering::Relaxed);
     }
 
     /// Writes the request if it is alone; else gives it back.
-    pub(super) fn send(&self, request: Request) -> Option<Request> {
+    fn write(&self, request: Request<C>) -> Option<Request<C>> {
         // Relaxed: a guess at what pays.
         if self.crowded.load(Ordering::Relaxed) {
             return Some(request);
         }
         // Relaxed: requests of one caller, and of callers that follow each other, are ordered by what orders the callers.
-        if self.queued.load(Ordering::Relaxed) > 0 || !self.inbox.lock().awaited.is_empty() {
+        let behind = || self.queued.load(Ordering::Relaxed) > 0 && !planted("overtaken");
+        if behind() || !self.inbox.lock().awaited.is_empty() {
             return Some(request);
         }
         let mut outbox = self.outbox.lock();
-        // Relaxed: see above. Once more, since the supervisor packs under this lock.
-        if outbox.writer.is_none() || !outbox.bytes.is_empty() || self.queued.load(Ordering::Relaxed) > 0 {
+        // Once more, since the supervisor packs under this lock.
+        if outbox.wire.is_none() || !outbox.bytes.is_empty() || behind() {
             return Some(request);
         }
         let Request { packed, awaited } = request;
+        outbox.bytes = packed;
+        // Its readiness matters to the supervisor, who asks for it. An error comes up there too.
+        let mut cx = Context::from_waker(Waker::noop());
+        let early = if planted("written_before_awaited") { Some(outbox.flush(&mut cx)) } else { None };
         let mut inbox = self.inbox.lock();
         inbox.awaited.push_back(awaited);
         let timed = inbox.timed;
         drop(inbox);
-        outbox.bytes = packed;
-        // Its readiness matters to the supervisor, who asks for it. An error comes up there too.
-        let written = outbox.flush(&mut Context::from_waker(Waker::noop()));
+        let written = early.unwrap_or_else(|| outbox.flush(&mut cx));
         let held_up = !matches!(written, Poll::Ready(Ok(())));
         if held_up {
             // Relaxed: the wake-up below, or one that comes later, carries it to the supervisor; the bytes have their lock.
             self.held_up.store(true, Ordering::Relaxed);
         }
         drop(outbox);
-        if held_up || !timed {
+        if (held_up && !planted("held_up_in_silence")) || (!timed && !planted("untimed_in_silence")) {
             self.wake();
         }
         None
     }
 
     fn wake(&self) {
-        let supervisor = self.inbox.lock().supervisor.clone();
+        let supervisor = self.queue.lock().supervisor.clone();
         if let Some(supervisor) = supervisor {
             supervisor.wake();
         }
     }
 
-    /// Opens the lane: callers may write, and wake `supervisor` where it has to go on.
-    pub(super) fn open(&self, writer: Writer, supervisor: Waker) {
-        self.inbox.lock().supervisor = Some(supervisor);
-        self.outbox.lock().writer = Some(writer);
+    /// Opens the lane: callers may write.
+    pub(crate) fn open(&self, wire: W) {
+        self.outbox.lock().wire = Some(wire);
     }
 
     /// Closes the lane and tells whoever still waits `why`.
-    pub(super) fn close(&self, why: &Error) {
-        let outbox = std::mem::take(&mut *self.outbox.lock());
+    pub(crate) fn close(&self, why: &C::Error) {
+        // Who writes holds the outbox, so the inbox is whole once that is empty.
+        let early = planted("inbox_before_outbox").then(|| std::mem::replace(&mut *self.inbox.lock(), Inbox::empty()));
+        let outbox = std::mem::replace(&mut *self.outbox.lock(), Outbox::empty());
         drop(outbox);
-        let inbox = std::mem::take(&mut *self.inbox.lock());
+        let inbox = early.unwrap_or_else(|| std::mem::replace(&mut *self.inbox.lock(), Inbox::empty()));
         for awaited in inbox.awaited {
             awaited.end(Err(why.clone()));
         }
     }
 
     /// Packs what waits, as far as there is room, and writes. Pending while something is left that only the wire holds up.
-    pub(super) fn poll_send(&self, waiting: &mut VecDeque<Request>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Relaxed: see `send`.
+    pub(crate) fn poll_send(
+        &self,
+        waiting: &mut VecDeque<Request<C>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), W::Broken>> {
+        // Relaxed: see `write`.
         if waiting.is_empty() && !self.held_up.load(Ordering::Relaxed) {
             return Poll::Ready(Ok(()));
         }
@@ -192,7 +290,7 @@ impl Lane {
             if outbox.bytes.len() < ENOUGH {
                 self.pack(&mut outbox, waiting);
             }
-            // Relaxed: under the lock, as in `send`.
+            // Relaxed: under the lock, as in `write`.
             self.held_up.store(!outbox.bytes.is_empty(), Ordering::Relaxed);
             if outbox.bytes.is_empty() {
                 return Poll::Ready(Ok(()));
@@ -201,7 +299,7 @@ impl Lane {
         }
     }
 
-    fn pack(&self, outbox: &mut Outbox, waiting: &mut VecDeque<Request>) {
+    fn pack(&self, outbox: &mut Outbox<W>, waiting: &mut VecDeque<Request<C>>) {
         if waiting.is_empty() {
             return;
         }
@@ -216,13 +314,13 @@ impl Lane {
             count += 1;
         }
         drop(inbox);
-        // Relaxed: see `send`.
+        // Relaxed: see `write`.
         self.crowded.store(count > 1, Ordering::Relaxed);
         self.refused(count);
     }
 
     /// Hands out the next answer; false if nobody asked.
-    pub(super) fn settle(&self, answer: Value) -> bool {
+    pub(crate) fn settle(&self, answer: C::Answer) -> bool {
         let mut inbox = self.inbox.lock();
         let Some(first) = inbox.awaited.front_mut() else { return false };
         first.answers.push(answer);
@@ -240,71 +338,82 @@ impl Lane {
     }
 
     /// Whether an answer is outstanding.
-    pub(super) fn awaits(&self) -> bool {
+    pub(crate) fn awaits(&self) -> bool {
         !self.inbox.lock().awaited.is_empty()
     }
 
     /// Tells those whose deadline has passed what `late` says; whether there were any.
-    pub(super) fn expire(&self, now: Instant, late: impl Fn() -> Error) -> bool {
+    pub(crate) fn expire(&self, now: C::Time, late: impl Fn() -> C::Error) -> bool {
         let mut inbox = self.inbox.lock();
         let due = inbox.awaited.iter_mut().filter(|awaited| awaited.deadline <= now);
-        let due: Vec<_> = due.filter_map(|awaited| awaited.reply.take()).collect();
+        let due: Vec<_> = due.filter_map(|awaited| awaited.caller.take()).collect();
+        if planted("late_and_forgotten") {
+            inbox.awaited.retain(|awaited| awaited.caller.is_some());
+        }
         drop(inbox);
         let any = !due.is_empty();
-        for reply in due {
-            let _ = reply.send(Err(late()));
+        for caller in due {
+            caller.tell(Err(late()));
         }
         any
     }
 
     /// The supervisor looks here before it sleeps: the first deadline among those that wait for answers, unless a timer runs
     /// already. `running` says whether one does, for this lane or for what waits before it.
-    pub(super) fn watch(&self, running: bool, cx: &Context<'_>) -> Watch {
+    pub(crate) fn watch(&self, running: bool) -> Watch<C::Time> {
         let mut inbox = self.inbox.lock();
-        if !inbox.supervisor.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
-            inbox.supervisor = Some(cx.waker().clone());
-        }
-        let first = if running { None } else { inbox.first_deadline() };
+        let first = inbox.first_deadline();
         inbox.timed = running || first.is_some();
-        Watch { first, idle: inbox.first_deadline().is_none() }
+        Watch { first: if running { None } else { first }, idle: first.is_none() }
     }
 
     /// Requests that await answers, and bytes of them that are not on the wire.
     #[cfg(test)]
-    pub(super) fn awaited_and_unwritten(&self) -> (usize, usize) {
+    pub(crate) fn awaited_and_unwritten(&self) -> (usize, usize) {
         let outbox = self.outbox.lock();
         (self.inbox.lock().awaited.len(), outbox.bytes.len() - outbox.written)
     }
 }
 
 /// What [`Lane::watch`] saw.
-pub(super) struct Watch {
-    pub(super) first: Option<Instant>,
+pub(crate) struct Watch<T> {
+    pub(crate) first: Option<T>,
     /// Nobody waits for an answer, or all of them have waited too long.
-    pub(super) idle: bool,
+    pub(crate) idle: bool,
 }
 
-impl Inbox {
-    fn first_deadline(&self) -> Option<Instant> {
-        self.awaited.iter().find(|awaited| awaited.reply.is_some()).map(|awaited| awaited.deadline)
+impl<C: Caller> Inbox<C> {
+    fn empty() -> Self {
+        Self { awaited: VecDeque::new(), timed: false }
+    }
+
+    fn first_deadline(&self) -> Option<C::Time> {
+        self.awaited.iter().find(|awaited| awaited.caller.is_some()).map(|awaited| awaited.deadline)
     }
 }
 
-impl Outbox {
+impl<W> Outbox<W> {
+    fn empty() -> Self {
+        Self { wire: None, bytes: Vec::new(), written: 0 }
+    }
+}
+
+impl<W: Wire> Outbox<W> {
     /// Writes all there is.
-    fn flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(writer) = &mut self.writer else { return Poll::Ready(Ok(())) };
+    fn flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), W::Broken>> {
+        let Some(wire) = &mut self.wire else { return Poll::Ready(Ok(())) };
         while self.written < self.bytes.len() {
-            match ready!(Pin::new(&mut *writer).poll_write(cx, &self.bytes[self.written..]))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                count => self.written += count,
-            }
+            self.written += ready!(wire.write(&self.bytes[self.written..], cx))?;
         }
         self.written = 0;
         self.bytes.clear();
         if self.bytes.capacity() > KEPT {
             self.bytes = Vec::new();
         }
-        Pin::new(writer).poll_flush(cx)
+        wire.flush(cx)
     }
 }
+
+#[cfg(test)]
+#[path = "lane_tests.rs"]
+mod tests;

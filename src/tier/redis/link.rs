@@ -22,14 +22,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use ::redis::{Cmd, RedisError, Value};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::connection::{Wiring, open_stream};
 use super::endpoint::Endpoint;
 use super::fault;
-use super::lane::{Answers, Lane, Request};
 use super::replies::Replies;
+use super::request::{Answers, Lane, Request, request};
 use super::transport::{Reader, Stream};
 use crate::error::{Error, Result};
 use crate::random::Random;
@@ -49,12 +49,21 @@ pub(crate) enum LinkState {
 /// A handle on a connection; the supervisor ends with the last one.
 #[derive(Clone)]
 pub(crate) struct Link {
-    queue: mpsc::UnboundedSender<Request>,
     lane: Arc<Lane>,
+    _handles: Arc<Handles>,
     state: watch::Receiver<LinkState>,
     down: Arc<Down>,
     endpoint: Arc<Endpoint>,
     response_timeout: Duration,
+}
+
+/// All handles of a link.
+struct Handles(Arc<Lane>);
+
+impl Drop for Handles {
+    fn drop(&mut self) {
+        self.0.desert();
+    }
 }
 
 /// Whether to refuse requests at the caller.
@@ -79,11 +88,10 @@ const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 impl Link {
     /// Starts a supervisor, which connects at once and for ever after.
     pub(crate) fn start(wiring: Wiring) -> Self {
-        let (queue, requests) = mpsc::unbounded_channel();
         let (announce, state) = watch::channel(LinkState::Connecting);
-        let (down, lane) = (Arc::new(Down::default()), Arc::new(Lane::default()));
+        let (down, lane) = (Arc::new(Down::default()), Arc::new(Lane::new()));
         let link = Self {
-            queue,
+            _handles: Arc::new(Handles(lane.clone())),
             lane: lane.clone(),
             state,
             down: down.clone(),
@@ -91,7 +99,7 @@ impl Link {
             response_timeout: wiring.options.response_timeout,
         };
         let spawn = wiring.spawn.clone();
-        let supervisor = Supervisor { wiring, requests, lane, announce, down, waiting: VecDeque::new(), attempt: 0 };
+        let supervisor = Supervisor { wiring, lane, announce, down, waiting: VecDeque::new(), attempt: 0 };
         spawn.spawn(Box::pin(supervisor.run()));
         link
     }
@@ -109,11 +117,8 @@ impl Link {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
-        let (request, answers) = Request::new(commands, self.deadline());
-        if let Some(request) = self.lane.send(request) {
-            self.lane.enqueued();
-            self.queue.send(request).map_err(|_| fault::stopped())?;
-        }
+        let (request, answers) = request(commands, self.deadline());
+        self.lane.send(request).map_err(|_| fault::stopped())?;
         answers.await.unwrap_or_else(|_| Err(fault::stopped()))
     }
 
@@ -146,7 +151,7 @@ impl Link {
 
     /// Whether the supervisor has ended, because its runtime has.
     pub(crate) fn is_stopped(&self) -> bool {
-        self.queue.is_closed()
+        self.lane.is_shut()
     }
 
     /// The server at the other end.
@@ -158,7 +163,6 @@ impl Link {
 /// The task behind a link. Its methods that wait end with `None` when the last handle is gone.
 struct Supervisor {
     wiring: Wiring,
-    requests: mpsc::UnboundedReceiver<Request>,
     lane: Arc<Lane>,
     announce: watch::Sender<LinkState>,
     down: Arc<Down>,
@@ -216,7 +220,7 @@ impl Supervisor {
             tokio::select! {
                 biased;
                 done = &mut work => return Some(done),
-                request = self.requests.recv() => self.waiting.push_back(request?),
+                taken = self.take() => taken?,
                 () = at(deadline) => {
                     self.expire("no connection");
                 }
@@ -228,9 +232,8 @@ impl Supervisor {
     async fn serve(&mut self, stream: Box<dyn Stream>) -> Option<Error> {
         let (reader, writer) = stream.into_halves();
         let open = Open { endpoint: self.wiring.endpoint.clone(), lane: self.lane.clone() };
-        let mut line = Line { reader, replies: Replies::new(), timer: None, late: 0, last_late: None, asked: true };
-        let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-        self.lane.open(writer, waker);
+        let mut line = Line { reader, replies: Replies::new(), timer: None, late: 0, last_late: None };
+        self.lane.open(writer);
         self.enter(LinkState::Live);
         let why = poll_fn(|cx| self.poll_serve(&mut line, cx)).await;
         if let Some(why) = &why {
@@ -243,19 +246,12 @@ impl Supervisor {
         if let Err(why) = self.take_answers(line, cx) {
             return Poll::Ready(Some(why));
         }
-        while line.asked
-            && let Poll::Ready(request) = self.requests.poll_recv(cx)
-        {
-            match request {
-                Some(request) => self.waiting.push_back(request),
-                None => line.asked = false,
-            }
-        }
+        let asked = self.lane.take(&mut self.waiting, cx);
         let sent = self.lane.poll_send(&mut self.waiting, cx);
         if let Poll::Ready(Err(error)) = sent {
             return Poll::Ready(Some(fault::broken(&self.wiring.endpoint, &error.into())));
         }
-        if self.keep_time(line, cx) && self.waiting.is_empty() && !line.asked {
+        if self.keep_time(line, cx) && self.waiting.is_empty() && !asked {
             return Poll::Ready(None);
         }
         if line.late < LATE {
@@ -307,7 +303,7 @@ impl Supervisor {
                     line.last_late = Some(now);
                 }
             }
-            let watch = self.lane.watch(line.timer.is_some(), cx);
+            let watch = self.lane.watch(line.timer.is_some());
             let first = watch.first.into_iter().chain(self.next_deadline()).min();
             match first {
                 Some(first) if line.timer.is_none() => line.timer = Some(Box::pin(sleep_until(first))),
@@ -318,19 +314,27 @@ impl Supervisor {
 
     /// Refuses everything for the length of `pause`.
     async fn refusing(&mut self, pause: Duration, why: Error) -> Option<()> {
-        self.lane.refused(self.waiting.len());
-        self.waiting.drain(..).for_each(|request| request.fail(why.clone()));
         let mut over = std::pin::pin!(sleep(pause));
         loop {
+            self.lane.refused(self.waiting.len());
+            self.waiting.drain(..).for_each(|request| request.fail(why.clone()));
             tokio::select! {
                 biased;
                 () = &mut over => return Some(()),
-                request = self.requests.recv() => {
-                    self.lane.refused(1);
-                    request?.fail(why.clone());
-                }
+                taken = self.take() => taken?,
             }
         }
+    }
+
+    /// Waits for requests.
+    async fn take(&mut self) -> Option<()> {
+        let before = self.waiting.len();
+        poll_fn(|cx| match self.lane.take(&mut self.waiting, cx) {
+            _ if self.waiting.len() > before => Poll::Ready(Some(())),
+            true => Poll::Pending,
+            false => Poll::Ready(None),
+        })
+        .await
     }
 
     /// All requests of a link have the same time to live, so the oldest is the first to expire.
@@ -351,6 +355,14 @@ impl Supervisor {
     }
 }
 
+impl Drop for Supervisor {
+    /// It has ended, or its runtime has.
+    fn drop(&mut self) {
+        self.lane.shut(&fault::stopped());
+        self.waiting.drain(..).for_each(|request| request.fail(fault::stopped()));
+    }
+}
+
 /// A connection as the supervisor sees it.
 struct Line {
     reader: Reader,
@@ -361,8 +373,6 @@ struct Line {
     late: u32,
     /// When the last of them was counted.
     last_late: Option<Instant>,
-    /// Whether handles are left that might ask.
-    asked: bool,
 }
 
 /// The time in which a lane is open.

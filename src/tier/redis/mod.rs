@@ -7,6 +7,7 @@ mod fault;
 mod lane;
 mod link;
 mod replies;
+mod request;
 mod scan;
 mod streams;
 #[cfg(test)]

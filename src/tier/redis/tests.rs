@@ -188,8 +188,8 @@ fn commands_run_in_order_also_when_nobody_waits() {
         let mut push = cmd("RPUSH");
         push.arg("order").arg(n);
         let mut call = Box::pin(link.call(push));
-        // Polled once, which enqueues it, and dropped.
-        assert!(futures::FutureExt::now_or_never(&mut call).is_none());
+        // Polled once, which sends it, and dropped. The answer to a lone one may be there before that poll has ended.
+        assert!(futures::FutureExt::now_or_never(&mut call).is_none_or(|answer| answer.is_ok()));
     }
     let mut all = cmd("LRANGE");
     all.arg("order").arg(0).arg(-1);
