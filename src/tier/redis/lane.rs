@@ -111,7 +111,7 @@ struct Queue<C: Caller> {
 struct Outbox<W> {
     /// There is one while the link is live.
     wire: Option<W>,
-    /// Bytes of packed requests, of which those before `written` are on the wire.
+    /// Bytes of packed requests, of which those before `written` are on the wire. None once they are sent off.
     bytes: Vec<u8>,
     written: usize,
 }
@@ -231,14 +231,15 @@ impl<W: Wire, C: Caller> Lane<W, C> {
         }
         let Request { packed, awaited } = request;
         outbox.bytes = packed;
-        // Its readiness matters to the supervisor, who asks for it. An error comes up there too.
+        // Its readiness matters to the supervisor, who asks for it. An error comes up there too. One write is what a caller's
+        // thread gives: the rest of what is large is the supervisor's.
         let mut cx = Context::from_waker(Waker::noop());
-        let early = if planted("written_before_awaited") { Some(outbox.flush(&mut cx)) } else { None };
+        let early = if planted("written_before_awaited") { Some(outbox.flush(1, &mut cx)) } else { None };
         let mut inbox = self.inbox.lock();
         inbox.awaited.push_back(awaited);
         let timed = inbox.timed;
         drop(inbox);
-        let written = early.unwrap_or_else(|| outbox.flush(&mut cx));
+        let written = early.unwrap_or_else(|| outbox.flush(1, &mut cx));
         let held_up = !matches!(written, Poll::Ready(Ok(())));
         if held_up {
             // Relaxed: the wake-up below, or one that comes later, carries it to the supervisor; the bytes have their lock.
@@ -295,7 +296,7 @@ impl<W: Wire, C: Caller> Lane<W, C> {
             if outbox.bytes.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            ready!(outbox.flush(cx))?;
+            ready!(outbox.flush(usize::MAX, cx))?;
         }
     }
 
@@ -399,18 +400,24 @@ impl<W> Outbox<W> {
 }
 
 impl<W: Wire> Outbox<W> {
-    /// Writes all there is.
-    fn flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), W::Broken>> {
+    /// Writes all there is, with `most` writes at the most, and sends it off.
+    fn flush(&mut self, most: usize, cx: &mut Context<'_>) -> Poll<Result<(), W::Broken>> {
         let Some(wire) = &mut self.wire else { return Poll::Ready(Ok(())) };
+        let mut writes = 0;
         while self.written < self.bytes.len() {
+            if writes == most {
+                return Poll::Pending;
+            }
             self.written += ready!(wire.write(&self.bytes[self.written..], cx))?;
+            writes += 1;
         }
+        ready!(wire.flush(cx))?;
         self.written = 0;
         self.bytes.clear();
         if self.bytes.capacity() > KEPT {
             self.bytes = Vec::new();
         }
-        wire.flush(cx)
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -89,6 +89,32 @@ impl Test {
     fn world(&self) -> std::cell::RefMut<'_, World> {
         self.world.0.borrow_mut()
     }
+
+    /// Writes, bytes taken, and how many of them were sent off.
+    fn counts(&self) -> (usize, usize, usize) {
+        let world = self.world();
+        (world.writes, world.taken.len(), world.flushed)
+    }
+}
+
+#[test]
+fn a_caller_writes_once_and_leaves_the_rest_of_what_is_large() {
+    let mut test = Test::open();
+    assert!(test.send(1, 35));
+    assert_eq!(test.counts(), (1, 10, 0));
+    assert!(test.turn());
+    assert_eq!(test.counts(), (4, 35, 35));
+}
+
+#[test]
+fn what_a_wire_has_taken_is_not_done_with_before_it_is_sent_off() {
+    let mut test = Test::open();
+    test.world().unflushed = 2;
+    assert!(test.send(1, 5));
+    assert_eq!(test.counts(), (1, 5, 0));
+    assert!(!test.turn());
+    assert!(test.turn());
+    assert_eq!(test.counts(), (1, 5, 5));
 }
 
 #[test]
