@@ -60,10 +60,14 @@ mod epoch {
     pub(crate) use limbo::Limbo;
 }
 
+#[path = "../../src/tier/redis/lane.rs"]
+mod lane;
+
 mod calls;
 mod counts;
 mod entry;
 mod harness;
+mod lanes;
 mod links;
 mod loading;
 mod parking;

@@ -1,9 +1,11 @@
 //! The lane over a wire that takes what the test lets it take, by hand: no runtime, no clock.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 
-use super::*;
+use super::lane::{Caller, Lane, Request, Wire};
 
 /// What every wire and caller of a test did.
 #[derive(Default)]

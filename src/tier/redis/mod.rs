@@ -5,6 +5,8 @@ mod connection;
 mod endpoint;
 mod fault;
 mod lane;
+#[cfg(test)]
+mod lane_tests;
 mod link;
 mod replies;
 mod request;
