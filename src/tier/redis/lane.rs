@@ -171,8 +171,16 @@ impl<W: Wire, C: Caller> Lane<W, C> {
     /// Moves what is queued to the end of `waiting`, and has the supervisor woken for what comes after; whether anybody is left
     /// who could ask.
     pub(crate) fn take(&self, waiting: &mut VecDeque<Request<C>>, cx: &Context<'_>) -> bool {
+        if waiting.is_empty() && waiting.capacity() > MOST {
+            *waiting = VecDeque::new();
+        }
         let mut queue = self.queue.lock();
-        waiting.append(&mut queue.requests);
+        if waiting.is_empty() {
+            // Whole, so that callers wait for no copy.
+            std::mem::swap(waiting, &mut queue.requests);
+        } else {
+            waiting.append(&mut queue.requests);
+        }
         if planted("looked_before_known") {
             drop(queue);
             queue = self.queue.lock();

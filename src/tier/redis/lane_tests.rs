@@ -150,3 +150,19 @@ fn every_end_reaches_everybody() {
     let told = [(0, Err("closed")), (1, Err("closed")), (3, Err("shut")), (2, Err("dropped"))];
     assert_eq!(test.world().told, told);
 }
+
+#[test]
+fn what_waited_once_takes_no_memory_for_ever() {
+    let mut test = Test::open();
+    for number in 0..100_000 {
+        assert!(test.send(number, 1));
+    }
+    let cx = Context::from_waker(Waker::noop());
+    assert!(test.lane.take(&mut test.waiting, &cx));
+    assert_eq!(test.waiting.len(), 99_999, "the first was written");
+    test.waiting.clear();
+    for _ in 0..2 {
+        test.lane.take(&mut test.waiting, &cx);
+        assert!(test.waiting.capacity() < 2000, "{}", test.waiting.capacity());
+    }
+}
