@@ -1,4 +1,4 @@
-//! In-process hashing of keys, seeded per process; never on disk or on the wire.
+//! Hashing: of keys in the process, seeded anew in each and never on disk or on the wire; and of names that leave it.
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -18,6 +18,11 @@ impl KeyHasher {
         hasher.write(key.as_bytes());
         hasher.finish()
     }
+}
+
+/// The XXH3 hash of a name, the same everywhere and for ever.
+pub(crate) fn stable(name: &str) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(name.as_bytes())
 }
 
 /// A table hasher for keys that carry their hash: passes it through.

@@ -52,6 +52,7 @@ mod runtime;
 mod listener;
 mod options;
 mod stats;
+mod trust;
 mod value;
 // Floor 3
 mod flight;

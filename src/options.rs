@@ -1,7 +1,9 @@
 //! Options of one write or load, and the settings they resolve to.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::hash;
 use crate::value::Value;
 
 /// Life times for common kinds of data.
@@ -49,6 +51,7 @@ impl CacheStrategy {
 /// | `hard_timeout` | 30 s | – | yes | – |
 /// | `max_age` | none | – | yes | yes |
 /// | `fallback` | none | – | yes | – |
+/// | `tags` | none | yes | yes | – |
 /// | `skip_tier` | none | yes | yes | yes |
 ///
 /// # Cost
@@ -79,6 +82,7 @@ struct More {
     negative_ttl: Option<Duration>,
     max_age: Option<Duration>,
     fallback: Option<Value>,
+    tags: Vec<Arc<str>>,
     skipped: Skipped,
 }
 
@@ -155,6 +159,13 @@ impl EntryOptions {
         self
     }
 
+    /// Names groups that the value belongs to, for [`invalidate_tag`](crate::CacheManager::invalidate_tag); those of a handle's
+    /// defaults and of [`Loaded::tags`] are added. A view's own tags are its prefix and the name, as its keys are.
+    pub fn tags<T: Into<Arc<str>>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.more().tags.extend(tags.into_iter().map(Into::into));
+        self
+    }
+
     /// Leaves a tier out, reading and writing; may be given several times. Levels start at 1; there are at most 63.
     pub fn skip_tier(mut self, level: usize) -> Self {
         if level < 64 {
@@ -178,6 +189,7 @@ impl EntryOptions {
                 negative_ttl: own.negative_ttl.or(base.negative_ttl),
                 max_age: own.max_age.or(base.max_age),
                 fallback: own.fallback.or_else(|| base.fallback.clone()),
+                tags: own.tags.into_iter().chain(base.tags.iter().cloned()).collect(),
                 skipped: Skipped(own.skipped.0 | base.skipped.0),
             })),
         };
@@ -193,7 +205,8 @@ impl EntryOptions {
         }
     }
 
-    pub(crate) fn settings(self) -> Settings {
+    /// As a view whose keys begin with `prefix` understands them.
+    pub(crate) fn settings(self, prefix: &Arc<str>) -> Settings {
         let ttl = self.ttl.unwrap_or(DEFAULT_TTL);
         let more = self.more.map(|more| *more).unwrap_or_default();
         Settings {
@@ -205,6 +218,8 @@ impl EntryOptions {
             negative_ttl: more.negative_ttl.unwrap_or(DEFAULT_NEGATIVE_TTL.min(ttl)),
             max_age: more.max_age,
             fallback: more.fallback,
+            tags: more.tags,
+            prefix: prefix.clone(),
             skipped: more.skipped,
         }
     }
@@ -243,7 +258,24 @@ pub(crate) struct Settings {
     pub(crate) negative_ttl: Duration,
     pub(crate) max_age: Option<Duration>,
     pub(crate) fallback: Option<Value>,
+    pub(crate) tags: Vec<Arc<str>>,
+    /// What precedes the names of tags.
+    pub(crate) prefix: Arc<str>,
     pub(crate) skipped: Skipped,
+}
+
+impl Settings {
+    /// The stable hashes of these tags and of `more`, each once, in order.
+    pub(crate) fn tags_and(&self, more: &[Arc<str>]) -> Option<Arc<[u64]>> {
+        if self.tags.is_empty() && more.is_empty() {
+            return None;
+        }
+        let named = self.tags.iter().chain(more);
+        let mut hashes: Vec<u64> = named.map(|tag| hash::stable(&format!("{}{tag}", self.prefix))).collect();
+        hashes.sort_unstable();
+        hashes.dedup();
+        Some(hashes.into())
+    }
 }
 
 /// What a computation returns: a value or the word that the source has none, and what to do with it.
@@ -270,18 +302,19 @@ pub struct Loaded {
     pub(crate) value: Option<Value>,
     pub(crate) ttl: Option<Duration>,
     pub(crate) weight: Option<u32>,
+    pub(crate) tags: Vec<Arc<str>>,
     pub(crate) store: bool,
 }
 
 impl Loaded {
     /// A value, to be stored as the call's options say.
     pub fn new(value: impl Into<Value>) -> Self {
-        Self { value: Some(value.into()), ttl: None, weight: None, store: true }
+        Self { value: Some(value.into()), ttl: None, weight: None, tags: Vec::new(), store: true }
     }
 
     /// The source has no value for the key.
     pub fn absent() -> Self {
-        Self { value: None, ttl: None, weight: None, store: true }
+        Self { value: None, ttl: None, weight: None, tags: Vec::new(), store: true }
     }
 
     /// How long this value is fresh, instead of what the options say.
@@ -293,6 +326,12 @@ impl Loaded {
     /// What this value weighs in L1, in bytes, instead of its encoded length.
     pub fn weight(mut self, weight: u32) -> Self {
         self.weight = Some(weight);
+        self
+    }
+
+    /// Names groups that this value belongs to, besides those that the options name.
+    pub fn tags<T: Into<Arc<str>>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.tags.extend(tags.into_iter().map(Into::into));
         self
     }
 

@@ -56,7 +56,7 @@ struct View {
     l1: Arc<L1>,
     /// Whether the defaults take whatever fresh value L1 has, and no prefix is to be put before a key.
     plain: bool,
-    prefix: Box<str>,
+    prefix: Arc<str>,
     defaults: EntryOptions,
 }
 
@@ -98,7 +98,7 @@ impl CacheManager {
         Ok(Self::of(parts.assemble()?, "".into(), defaults))
     }
 
-    fn of(core: Arc<Core>, prefix: Box<str>, defaults: EntryOptions) -> Self {
+    fn of(core: Arc<Core>, prefix: Arc<str>, defaults: EntryOptions) -> Self {
         let (l1, plain) = (core.l1().clone(), prefix.is_empty() && defaults.takes_any_hit());
         Self(Arc::new(View { core, l1, plain, prefix, defaults }))
     }
@@ -248,7 +248,7 @@ impl View {
     }
 
     fn settings(&self, options: EntryOptions) -> Settings {
-        options.over(&self.defaults).settings()
+        options.over(&self.defaults).settings(&self.prefix)
     }
 
     fn streams(&self) -> Result<&Arc<dyn StreamingBackend>> {

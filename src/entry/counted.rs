@@ -7,11 +7,12 @@ use std::ptr::NonNull;
 use bytes::Bytes;
 
 use super::layout::{
-    ELSEWHERE, Elsewhere, HEAVIEST, Header, Kind, LONGEST_COPIED, LONGEST_KEY, Parts, TAIL, Tail, WEIGHED,
+    ELSEWHERE, EXTRA, Elsewhere, Extra, HEAVIEST, Header, Kind, LONGEST_COPIED, LONGEST_KEY, Parts, TAIL, Tail, WEIGHED,
 };
 use super::refs::Refs;
 use super::{Entry, Slot, Times};
 use crate::error::Error;
+use crate::sync::Arc;
 use crate::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
 
 /// What an entry is made of.
@@ -32,6 +33,17 @@ pub(crate) struct Label<'a> {
     pub(crate) times: Times,
     /// The weight that the caller gave, instead of the encoded length.
     pub(crate) weight: Option<u32>,
+    pub(crate) origin: Origin<'a>,
+}
+
+/// Where an entry comes from, as far as its validity goes (`crate::trust`).
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Origin<'a> {
+    /// The last event before its load began.
+    pub(crate) stamp: u64,
+    /// Names the copy in the shared tier; 0 if there is none.
+    pub(crate) write_id: u64,
+    pub(crate) tags: Option<&'a Arc<[u64]>>,
 }
 
 /// An entry, and a count of it.
@@ -58,18 +70,19 @@ impl Counted {
             Body::Given(body) => (&[][..], Some(Elsewhere::Body(body.clone()))),
             Body::Fault(fault) => (&[][..], Some(Elsewhere::Fault(fault.clone()))),
         };
-        let Label { hash, key, times, weight } = label;
+        let Label { hash, key, times, weight, origin } = label;
         let lifetime = i128::from(times.fresh_until) - i128::from(times.written);
         let lifetime = u32::try_from(lifetime).ok().filter(|_| times.dead_at == times.fresh_until);
         let sort = kind as u8
             | if elsewhere.is_some() { ELSEWHERE } else { 0 }
             | if lifetime.is_none() { TAIL } else { 0 }
-            | if weight.is_some() { WEIGHED } else { 0 };
+            | if weight.is_some() { WEIGHED } else { 0 }
+            | if origin.write_id != 0 || origin.tags.is_some() { EXTRA } else { 0 };
         assert!(key.len() < LONGEST_KEY, "a key has less than 1 GiB");
         let key_len = key.len() as u32;
         // Copied bodies are short.
         let body_len = copied.len() as u16;
-        let Parts { body, tail, layout } = Parts::of(key_len, body_len, sort);
+        let Parts { body, tail, extra, layout } = Parts::of(key_len, body_len, sort);
         let header = Header {
             prev: AtomicPtr::default(),
             next: AtomicPtr::default(),
@@ -84,6 +97,7 @@ impl Counted {
             body_len,
             sort,
             frequency: AtomicU8::new(0),
+            stamp: AtomicU64::new(origin.stamp),
         };
         // SAFETY: the layout has the header's size at least.
         let Some(at) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
@@ -99,6 +113,9 @@ impl Counted {
             if lifetime.is_none() {
                 let Times { written, dead_at, .. } = times;
                 at.add(tail).cast().write(Tail { written, dead_at, retry_at: AtomicU64::new(0) });
+            }
+            if sort & EXTRA != 0 {
+                at.add(extra).cast().write(Extra { write_id: origin.write_id, tags: origin.tags.cloned() });
             }
         }
         let new = Self(at.cast());
@@ -154,12 +171,16 @@ impl Counted {
     #[inline(never)]
     fn free(&mut self) {
         let parts = self.entry().parts();
-        let (has_body_elsewhere, at) = (self.entry().has(ELSEWHERE), self.0.cast::<u8>());
+        let (has_body_elsewhere, has_extra) = (self.entry().has(ELSEWHERE), self.entry().has(EXTRA));
+        let at = self.0.cast::<u8>();
         // SAFETY: this was the last count (R1), so that nobody looks any more. What is dropped in place was written there by
         // `new` (R4), the tail needs no drop; the layout is that of the allocation (R4).
         unsafe {
             if has_body_elsewhere {
                 at.add(parts.body).cast::<Elsewhere>().drop_in_place();
+            }
+            if has_extra {
+                at.add(parts.extra).cast::<Extra>().drop_in_place();
             }
             at.cast::<Header>().drop_in_place();
             dealloc(at.as_ptr(), parts.layout);

@@ -8,6 +8,7 @@ use super::memo::Memo;
 use super::refs::Refs;
 use super::slot::Slot;
 use crate::error::Error;
+use crate::sync::Arc;
 use crate::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
 
 /// What an entry's body is.
@@ -49,10 +50,12 @@ pub(crate) struct Header {
     /// Hits since the policy last looked, saturating at [`Entry::MAX_FREQUENCY`].
     pub(super) frequency: AtomicU8,
     pub(super) fresh_until: u64,
+    /// The last event that the entry is known to have outlived (`crate::trust`).
+    pub(super) stamp: AtomicU64,
 }
 
 /// Smaller only where pointers are.
-const _: () = assert!(size_of::<Header>() == 64 || size_of::<usize>() < 8 && size_of::<Header>() < 64);
+const _: () = assert!(size_of::<Header>() == 72 || size_of::<usize>() < 8 && size_of::<Header>() < 72);
 
 /// The bits of `sort` that are the kind.
 pub(super) const KIND: u8 = 3;
@@ -61,6 +64,7 @@ pub(super) const ELSEWHERE: u8 = 4;
 pub(super) const TAIL: u8 = 8;
 /// The caller gave the weight.
 pub(super) const WEIGHED: u8 = 16;
+pub(super) const EXTRA: u8 = 32;
 
 /// The bit of `charged` that is the queue.
 pub(super) const IN_MAIN: u32 = 1 << 31;
@@ -87,13 +91,22 @@ pub(super) struct Tail {
     pub(super) retry_at: AtomicU64,
 }
 
+/// What an entry has that is tagged, or of which the shared tier has a copy.
+pub(super) struct Extra {
+    /// Names the copy; 0: there is none.
+    pub(super) write_id: u64,
+    pub(super) tags: Option<Arc<[u64]>>,
+}
+
 // The parts are aligned as far as the entry is.
-const _: () = assert!(align_of::<Elsewhere>() <= align_of::<Header>() && align_of::<Tail>() <= align_of::<Header>());
+const _: () = assert!(align_of::<Elsewhere>() <= align_of::<Header>());
+const _: () = assert!(align_of::<Tail>() <= align_of::<Header>() && align_of::<Extra>() <= align_of::<Header>());
 
 /// Where the parts of an entry lie.
 pub(super) struct Parts {
     pub(super) body: usize,
     pub(super) tail: usize,
+    pub(super) extra: usize,
     pub(super) layout: Layout,
 }
 
@@ -107,10 +120,12 @@ impl Parts {
             (body, body + size_of::<Elsewhere>())
         };
         let tail = body_end.next_multiple_of(align_of::<Tail>());
-        let end = if sort & TAIL == 0 { body_end } else { tail + size_of::<Tail>() };
+        let tail_end = if sort & TAIL == 0 { body_end } else { tail + size_of::<Tail>() };
+        let extra = tail_end.next_multiple_of(align_of::<Extra>());
+        let end = if sort & EXTRA == 0 { tail_end } else { extra + size_of::<Extra>() };
         // SAFETY: the alignment is a power of two; keys have less than 2^30 bytes and copied bodies less than 2^16, so that the
         // sum is less than 2^31 - 8 also where `isize` has 32 bits.
         let layout = unsafe { Layout::from_size_align_unchecked(end, align_of::<Header>()) };
-        Self { body, tail, layout }
+        Self { body, tail, extra, layout }
     }
 }

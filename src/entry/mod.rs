@@ -1,10 +1,11 @@
 //! Entries: a value in one allocation, with its key if it has one.
 //!
 //! ```text
-//! header, 64 bytes | key | body, or where the body is kept elsewhere a pointer to it | tail, if any
+//! header, 72 bytes | key | body, or where the body is kept elsewhere a pointer to it | tail, if any | extra, if any
 //! ```
 //! What a hit looks at, the end of the header, the key and the body, lies together. The tail has what only few
-//! entries need: times that the header cannot say, and the state of fail-safe.
+//! entries need: times that the header cannot say, and the state of fail-safe; the extra part the tags, and what names the
+//! copy in the tier that instances share.
 //!
 //! # Invariants
 //! - R1: an entry is freed when its last count goes, and by whoever takes that one.
@@ -39,9 +40,10 @@ use bytes::Bytes;
 
 use crate::error::Error;
 use crate::hint;
+use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
-pub(crate) use counted::{Body, Counted, Label};
-use layout::{ELSEWHERE, Elsewhere, HEAVIEST, IN_MAIN, KIND, Parts, TAIL, Tail, WEIGHED};
+pub(crate) use counted::{Body, Counted, Label, Origin};
+use layout::{ELSEWHERE, EXTRA, Elsewhere, Extra, HEAVIEST, IN_MAIN, KIND, Parts, TAIL, Tail, WEIGHED};
 pub(crate) use layout::{Header, Kind};
 pub(crate) use memo::Memo;
 pub(crate) use slot::{Slot, Waiting};
@@ -72,7 +74,7 @@ impl<'a> Entry<'a> {
     /// What carries an entry into the main queue; the policy makes no use of more.
     const MAX_FREQUENCY: u8 = 2;
     /// The bookkeeping of one resident entry in bytes, part of its weight: header, slot in the table, allocator.
-    pub(crate) const OVERHEAD: usize = 96;
+    pub(crate) const OVERHEAD: usize = 104;
     /// The weight of whatever weighs as much or more.
     pub(crate) const HEAVIEST: u32 = HEAVIEST;
 
@@ -191,6 +193,34 @@ impl<'a> Entry<'a> {
     fn tail(self) -> Option<&'a Tail> {
         // SAFETY: the flag says that there is one, at this place and alignment (R4).
         self.has(TAIL).then(|| unsafe { self.byte(self.parts().tail).cast().as_ref() })
+    }
+
+    #[inline]
+    fn extra(self) -> Option<&'a Extra> {
+        // SAFETY: the flag says that there is one, at this place and alignment (R4).
+        self.has(EXTRA).then(|| unsafe { self.byte(self.parts().extra).cast().as_ref() })
+    }
+
+    /// Names the copy in the shared tier; 0 if there is none.
+    pub(crate) fn write_id(self) -> u64 {
+        self.extra().map_or(0, |extra| extra.write_id)
+    }
+
+    pub(crate) fn tags(self) -> Option<&'a Arc<[u64]>> {
+        self.extra().and_then(|extra| extra.tags.as_ref())
+    }
+
+    /// The last event that the entry is known to have outlived.
+    #[inline]
+    pub(crate) fn stamp(self) -> u64 {
+        // Relaxed: a number to compare with, nothing is published by it.
+        self.header().stamp.load(Ordering::Relaxed)
+    }
+
+    /// The entry has outlived all events up to this one. Whoever writes an older one than is there costs another check.
+    pub(crate) fn set_stamp(self, stamp: u64) {
+        // Relaxed: see `stamp`.
+        self.header().stamp.store(stamp, Ordering::Relaxed);
     }
 
     pub(crate) fn times(self) -> Times {

@@ -26,7 +26,8 @@ fn an_entry_gives_back_what_it_was_made_of() {
                     let bytes: Vec<u8> = (0..length).map(|n| n as u8).collect();
                     let given = Body::Given(bytes.clone().into());
                     for body in [Body::Copied(&bytes), given] {
-                        let entry = Counted::new(Kind::Raw, body, Label { hash: 7, key, times, weight });
+                        let entry =
+                            Counted::new(Kind::Raw, body, Label { hash: 7, key, times, weight, ..Label::default() });
                         let entry = entry.entry();
                         assert_eq!((entry.key(), entry.hash(), entry.body()), (key, 7, &bytes[..]));
                         assert_eq!((entry.kind(), entry.times()), (Kind::Raw, times));
@@ -55,6 +56,25 @@ fn only_what_can_be_stale_keeps_a_time_of_retry() {
 }
 
 #[test]
+fn an_entry_tells_its_tags_its_write_and_the_last_event_that_it_outlived() {
+    let tags: Arc<[u64]> = Arc::new([3, 5]);
+    for (write_id, tags) in [(0, None), (9, None), (0, Some(&tags)), (9, Some(&tags))] {
+        for dead_at in [100, 200] {
+            for body in [Body::Copied(b"v"), Body::Given(vec![7; 10_000].into())] {
+                let times = Times { written: 0, fresh_until: 100, dead_at };
+                let origin = Origin { stamp: 4, write_id, tags };
+                let entry = Counted::new(Kind::Raw, body, Label { times, origin, ..label("k") });
+                assert_eq!((entry.entry().write_id(), entry.entry().tags()), (write_id, tags));
+                assert_eq!((entry.entry().stamp(), entry.entry().times()), (4, times));
+                entry.entry().set_stamp(6);
+                assert_eq!(entry.entry().stamp(), 6);
+            }
+        }
+    }
+    assert_eq!(Arc::strong_count(&tags), 1, "the tags are given back with the entries");
+}
+
+#[test]
 fn a_fault_is_kept_and_carried_on() {
     let invalid = Counted::new(Kind::Invalid, Body::Fault(Error::codec("a reason")), Label::default());
     let entry = Counted::relabelled(invalid.entry(), label("k"));
@@ -77,7 +97,7 @@ fn an_entry_and_its_memo_go_with_the_last_count_whoever_has_it() {
     let entry = Counted::new(Kind::Raw, Body::Given(vec![1; 10_000].into()), label("k"));
     entry.entry().memo().set(Memo::new(Arc::new(Dropped(drops.clone())))).map_err(drop).unwrap();
     let again = Counted::relabelled(entry.entry(), label("other"));
-    assert_eq!(again.entry().weight(), 20_000 + 5 + 96, "the memo is carried on, and charged");
+    assert_eq!(again.entry().weight(), 20_000 + 5 + Entry::OVERHEAD as u32, "the memo is carried on, and charged");
     drop(again);
     let start = Barrier::new(8);
     thread::scope(|scope| {

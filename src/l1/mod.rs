@@ -41,12 +41,13 @@ use crossbeam_utils::CachePadded;
 
 use crate::clock::Tick;
 use crate::counter::Counters;
-use crate::entry::{Body, Counted, Entry, Kind, Label, Times};
+use crate::entry::{Body, Counted, Entry, Kind, Label, Origin, Times};
 use crate::epoch;
 use crate::hash::KeyHasher;
 use crate::stats::RemovalCause;
 use crate::sync::Mutex;
 use crate::sync::atomic::AtomicUsize;
+use crate::trust::{Cause, Trust, Verdict};
 use crate::value::Value;
 use bounds::Bounds;
 use shard::{Name, Resident, Shard, Walk, Writer};
@@ -59,6 +60,7 @@ pub(crate) struct Content<'a> {
     pub(crate) times: Times,
     /// The weight that the caller gave, instead of the encoded length.
     pub(crate) weight: Option<u32>,
+    pub(crate) origin: Origin<'a>,
 }
 
 /// How much may be resident.
@@ -86,6 +88,7 @@ pub(crate) struct L1 {
     shards: Box<[CachePadded<Shard>]>,
     hasher: KeyHasher,
     tick: Arc<Tick>,
+    trust: Arc<Trust>,
     share: Bounds,
     /// Held by whoever changes the bounds.
     resizing: Mutex<()>,
@@ -107,7 +110,7 @@ impl L1 {
     const ENTRIES_PER_SHARD: usize = 4096;
     const MOST_SHARDS: usize = 16;
 
-    pub(crate) fn new(limits: Limits, tick: Arc<Tick>, removals: Option<Removals>) -> Self {
+    pub(crate) fn new(limits: Limits, tick: Arc<Tick>, trust: Arc<Trust>, removals: Option<Removals>) -> Self {
         let mut count = (limits.entries / Self::ENTRIES_PER_SHARD).clamp(1, Self::MOST_SHARDS);
         while count > 1 && limits.weight / (count as u64) < limits.max_entry {
             count /= 2;
@@ -117,6 +120,7 @@ impl L1 {
             shards: (0..count).map(|_| CachePadded::new(Shard::new())).collect(),
             hasher: KeyHasher::new(),
             tick,
+            trust,
             share: Bounds::new(limits.share(count)),
             resizing: Mutex::new(()),
             swept: AtomicUsize::new(0),
@@ -143,17 +147,19 @@ impl L1 {
         &self.shards[(hash >> 48) as usize & (self.shards.len() - 1)]
     }
 
-    /// Runs `read` on the fresh entry of `key` and counts the hit.
+    /// Runs `read` on the valid and fresh entry of `key` and counts the hit.
     ///
     /// # Cost
-    /// One hash, one pin, one probe, one key compare, one look at the tick. No lock, no allocation; the entry's frequency
-    /// is written until it saturates.
+    /// One hash, one pin, one probe, one key compare, one look at the tick and one at the last event. No lock, no allocation;
+    /// the entry's frequency is written until it saturates.
     #[inline(always)]
     pub(crate) fn hit<R>(&self, key: &str, read: impl FnOnce(Entry<'_>) -> R) -> Option<R> {
         let name = self.name(key);
         epoch::pin(|pinned| {
             let entry = self.shard(name.hash).find(name, pinned)?;
-            if !entry.is_fresh(self.tick.millis()) {
+            // In one branch: both are nearly always so.
+            let as_before = entry.is_fresh(self.tick.millis()) & (entry.stamp() == self.trust.word());
+            if !as_before && !self.is_usable(entry) {
                 return None;
             }
             entry.touch();
@@ -161,34 +167,69 @@ impl L1 {
         })
     }
 
-    /// Runs `read` on the entry of `key`, fresh or stale, and counts nothing.
+    /// Whether an entry is fresh and valid.
+    #[cold]
+    #[inline(never)]
+    fn is_usable(&self, entry: Entry<'_>) -> bool {
+        entry.is_fresh(self.tick.millis()) && self.outlives(entry)
+    }
+
+    /// Whether an entry has outlived all events. One that has is not asked again until the next.
+    fn outlives(&self, entry: Entry<'_>) -> bool {
+        match self.verdict(entry) {
+            Verdict::Valid(event) => {
+                entry.set_stamp(event);
+                true
+            }
+            Verdict::Suspect | Verdict::Gone(_) => false,
+        }
+    }
+
+    fn verdict(&self, entry: Entry<'_>) -> Verdict {
+        let tags = entry.tags().map_or(&[][..], |tags| tags);
+        self.trust.check(entry.stamp(), entry.key(), tags, 0)
+    }
+
+    /// Runs `read` on the entry of `key`, and counts nothing. The entry may be stale, and it may be suspect.
     #[inline]
-    pub(crate) fn look<R>(&self, key: &str, read: impl FnOnce(Entry<'_>) -> R) -> Option<R> {
+    pub(crate) fn look<R>(&self, key: &str, read: impl FnOnce(Entry<'_>, Standing) -> R) -> Option<R> {
         let name = self.name(key);
         epoch::pin(|pinned| {
             let entry = self.shard(name.hash).find(name, pinned)?;
-            if entry.is_dead(self.tick.millis()) { None } else { Some(read(entry)) }
+            let now = self.tick.millis();
+            if entry.is_dead(now) {
+                return None;
+            }
+            let outlives = if entry.stamp() == self.trust.word() { None } else { Some(self.verdict(entry)) };
+            let standing = match outlives {
+                Some(Verdict::Gone(_)) => return None,
+                Some(Verdict::Suspect) => Standing::Suspect,
+                _ if entry.is_fresh(now) => Standing::Fresh,
+                _ => Standing::Stale,
+            };
+            Some(read(entry, standing))
         })
     }
 
     /// Why `key` has no fresh entry, as far as is remembered.
     pub(crate) fn absence(&self, key: &str) -> Absence {
         let name = self.name(key);
-        self.shard(name.hash).read(|shard| {
-            if shard.get(name).is_some() {
-                Absence::Expired
-            } else if shard.was_evicted(name.hash) {
-                Absence::Evicted
-            } else {
-                Absence::Unknown
-            }
+        self.shard(name.hash).read(|shard| match shard.get(name) {
+            Some(entry) if entry.is_fresh(self.tick.millis()) => match self.verdict(*entry) {
+                Verdict::Gone(cause) => Absence::Gone(cause),
+                Verdict::Suspect => Absence::Suspect,
+                Verdict::Valid(_) => Absence::Unknown,
+            },
+            Some(_) => Absence::Expired,
+            None if shard.was_evicted(name.hash) => Absence::Evicted,
+            None => Absence::Unknown,
         })
     }
 
     /// An entry that is not resident yet. Made before the lock is taken: allocating is none of its business.
     pub(crate) fn entry(&self, key: &str, content: Content<'_>) -> Counted {
-        let Content { value, times, weight } = content;
-        let label = Label { hash: self.soon(key), key, times, weight };
+        let Content { value, times, weight, origin } = content;
+        let label = Label { hash: self.soon(key), key, times, weight, origin };
         match value {
             Some(value) => Counted::relabelled(value.entry(), label),
             None => Counted::new(Kind::Absent, Body::Copied(&[]), label),
@@ -197,7 +238,8 @@ impl L1 {
 
     /// As [`entry`](L1::entry), of a raw payload.
     pub(crate) fn payload(&self, key: &str, payload: Bytes, times: Times) -> Counted {
-        let label = Label { hash: self.soon(key), key, times, weight: None };
+        let origin = Origin { stamp: self.trust.basis().stamp, ..Origin::default() };
+        let label = Label { hash: self.soon(key), key, times, weight: None, origin };
         Counted::new(Kind::Raw, Body::Given(payload), label)
     }
 
@@ -245,9 +287,7 @@ impl L1 {
 
     /// As [`fill`](L1::fill), where nothing fresh is there: what another load has found since is newer.
     pub(crate) fn fill_vacant(&self, token: Token, entry: Counted) -> bool {
-        self.fill_if(token, entry, |shard, name| {
-            !shard.get(name).is_some_and(|entry| entry.is_fresh(self.tick.millis()))
-        })
+        self.fill_if(token, entry, |shard, name| !shard.get(name).is_some_and(|entry| self.is_usable(*entry)))
     }
 
     fn fill_if(&self, token: Token, entry: Counted, also: impl Fn(&Writer<'_>, Name<'_>) -> bool) -> bool {
@@ -277,7 +317,7 @@ impl L1 {
     /// Keeps a stale value as a stand-in until `retry_at`: the one that is resident, else `entry` if the marker is there.
     pub(crate) fn delay_retry(&self, token: Token, entry: Counted, retry_at: u64) {
         entry.entry().set_retry_at(retry_at);
-        if self.look(entry.entry().key(), |resident| resident.set_retry_at(retry_at)).is_none() {
+        if self.look(entry.entry().key(), |resident, _| resident.set_retry_at(retry_at)).is_none() {
             self.fill(token, entry);
         }
     }
@@ -403,10 +443,22 @@ impl L1 {
     }
 }
 
+/// How an entry that is there may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Fresh,
+    /// In place of nothing.
+    Stale,
+    /// The shared tier is to be asked first.
+    Suspect,
+}
+
 /// What is known of a key that is not fresh in L1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Absence {
     Unknown,
     Expired,
     Evicted,
+    Suspect,
+    Gone(Cause),
 }

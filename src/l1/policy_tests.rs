@@ -36,7 +36,7 @@ fn mix(n: u64) -> u64 {
 
 fn entry(key: u64, weight: u32) -> Counted {
     let times = Times { written: 0, fresh_until: u64::MAX, dead_at: u64::MAX };
-    let label = Label { hash: mix(key + 1), key: &key.to_string(), times, weight: Some(weight) };
+    let label = Label { hash: mix(key + 1), key: &key.to_string(), times, weight: Some(weight), ..Label::default() };
     Counted::new(Kind::Raw, Body::Copied(b""), label)
 }
 

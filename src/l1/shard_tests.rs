@@ -6,7 +6,7 @@ use crate::hash::KeyHasher;
 
 fn insert(shard: &Shard, hasher: &KeyHasher, key: &str) {
     let times = Times { written: 0, fresh_until: u64::MAX, dead_at: u64::MAX };
-    let label = Label { hash: hasher.hash(key), key, times, weight: None };
+    let label = Label { hash: hasher.hash(key), key, times, ..Label::default() };
     let entry = Counted::new(Kind::Raw, Body::Copied(b"v"), label);
     shard.write(|shard| shard.insert(entry));
 }

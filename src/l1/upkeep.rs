@@ -5,6 +5,7 @@ use super::{L1, Limits, UNDER_ONE_LOCK};
 use crate::epoch;
 use crate::stats::RemovalCause;
 use crate::sync::atomic::Ordering;
+use crate::trust::Verdict;
 
 /// Sweeps in which every entry is looked at once.
 const PASS: usize = 128;
@@ -46,13 +47,16 @@ impl L1 {
         }
     }
 
-    /// Sweeps so many entries as are looked at under one lock; how many were dead.
+    /// Sweeps so many entries as are looked at under one lock; how many were dead, or had not outlived some event.
     fn sweep_some(&self, shard: &mut Writer<'_>) -> usize {
         let (now, mut dead) = (self.tick.millis(), 0);
         for entry in shard.next(UNDER_ONE_LOCK) {
             if entry.is_dead(now) {
                 dead += 1;
                 self.remove(shard, entry, RemovalCause::Expired);
+            } else if entry.stamp() != self.trust.word() && matches!(self.verdict(*entry), Verdict::Gone(_)) {
+                dead += 1;
+                self.remove(shard, entry, RemovalCause::Invalidated);
             } else {
                 self.charge(shard, entry);
             }

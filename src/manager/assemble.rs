@@ -27,6 +27,7 @@ use crate::tier::shield::Tier;
 use crate::tier::{CacheTier, L2CacheBackend, MemoryTier};
 #[cfg(feature = "redis")]
 use crate::tier::{L2Cache, RedisOptions, RedisStreams, Wiring};
+use crate::trust::Trust;
 
 /// What an engine is made from.
 #[derive(Default)]
@@ -140,9 +141,13 @@ impl Parts {
         let foreign = self.tiers.iter().any(|tier| is_foreign(&tier.backend));
         let worker = if foreign { Some(Runtime::start_worker()?) } else { None };
         let clock = self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock::new(io.timers())));
+        let trust = Arc::new(Trust::alone());
         let l1 = match &self.l1 {
-            Some((cache, _)) => cache.attach(clock.tick(), self.listener.clone().map(Removals::start).transpose()?)?,
-            None => Arc::new(L1::new(Limits::NOTHING, clock.tick(), None)),
+            Some((cache, _)) => {
+                let removals = self.listener.clone().map(Removals::start).transpose()?;
+                cache.attach(clock.tick(), trust.clone(), removals)?
+            }
+            None => Arc::new(L1::new(Limits::NOTHING, clock.tick(), trust.clone(), None)),
         };
         #[cfg(feature = "redis")]
         let wiring = self.bus.as_ref().map(|options| Wiring::new(options, io.spawner())).transpose()?;
@@ -161,6 +166,7 @@ impl Parts {
                 l1_cache: self.l1.as_ref().map(|(cache, _)| cache.clone()),
                 l1_scale: self.l1.as_ref().map_or(1.0, |(_, scale)| *scale),
                 l1,
+                trust,
                 tiers,
                 loads: Flights::new(),
                 lone: Flights::new(),

@@ -6,14 +6,14 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::write::{Write, admit_value, jittered};
+use super::write::{New, Write, admit_value, jittered};
 use super::{Core, Count, Found, Mark, THROTTLE};
 use crate::clock::{millis, signed};
-use crate::entry::Times;
+use crate::entry::{Entry, Origin, Times};
 use crate::error::{Error, Kind, Result};
 use crate::flight::{self, Entered, Flights, Followed, Lease};
 use crate::frame::round_grace;
-use crate::l1::Content;
+use crate::l1::{Content, Standing};
 use crate::options::{Loaded, Settings};
 use crate::tier::shield::timeout;
 
@@ -104,12 +104,13 @@ impl Core {
         W: Future<Output = Result<(Loaded, X)>>,
     {
         let until = self.now().saturating_add(call.settings.hard_timeout);
+        let since = self.trust.basis().stamp;
         loop {
             let lease = match flights.enter(call.key, until) {
                 Entered::Lead(lease) => lease,
                 Entered::Follow(follow) => match self.follow(follow, until, || Err(too_slow())).await {
                     Followed::Lead(lease) => lease,
-                    Followed::Landed(Ok(found)) => match self.landed(found, call.settings, accept) {
+                    Followed::Landed(Ok(found)) => match self.landed(found, call, since, accept) {
                         Some(found) => return Some(Ok(Computed::Found(found))),
                         None => continue,
                     },
@@ -125,14 +126,20 @@ impl Core {
     }
 
     /// Whether a follower takes what its flight landed.
-    fn landed(&self, found: Found, settings: &Settings, accept: &mut impl FnMut(&Found) -> bool) -> Option<Found> {
+    fn landed<W>(
+        &self,
+        found: Found,
+        call: &Call<'_, W>,
+        since: u64,
+        accept: &mut impl FnMut(&Found) -> bool,
+    ) -> Option<Found> {
         // What has just been computed is new enough for anyone, also where it may not be stored; a stand-in is not asked
         // its age either.
         let old = found.level != FLIGHT && {
             let now = self.now_millis();
-            found.is_fresh(now) && !found.suits(settings, now)
+            found.is_fresh(now) && !found.suits(call.settings, now)
         };
-        if old || !accept(&found) { None } else { Some(found) }
+        if old || !self.outlives(&found, call.key, since) || !accept(&found) { None } else { Some(found) }
     }
 
     async fn lead<X, W>(
@@ -148,7 +155,7 @@ impl Core {
         // A load inside another load's closure runs on that one's place in the budget.
         let inner = flight::is_loading(self.loads.id()) || flight::is_loading(self.lone.id());
         // Placed before anything is read: what is found may be stored only if nothing newer came meanwhile (E2).
-        let mark = Mark::place(&self.l1, lease.key());
+        let mark = Mark::place(&self.l1, &self.trust, lease.key());
         match lease.run(self.decide(&lease, inner, call, accept)).await {
             Verdict::Found(found) => {
                 lease.land(Ok(found.clone()));
@@ -180,7 +187,7 @@ impl Core {
             return Verdict::Found(found);
         }
         let mut stand_in = self.stale(call.key, settings).filter(|(found, _)| accept(found));
-        let mut older = self.l1.look(call.key, |_| ()).is_some();
+        let mut older = self.l1.look(call.key, |_, _| ()).is_some();
         if let Some((found, _)) = stand_in.take_if(|(_, retry_at)| self.now_millis() < *retry_at) {
             return Verdict::Found(found);
         }
@@ -209,8 +216,11 @@ impl Core {
         if !self.reads_l1(settings.skipped) {
             return None;
         }
-        let now = self.l1.now();
-        self.l1.look(key, |entry| (!entry.is_fresh(now)).then(|| (Found::resident(entry), entry.retry_at()))).flatten()
+        let stale = |entry: Entry<'_>, standing| match standing {
+            Standing::Fresh => None,
+            Standing::Stale | Standing::Suspect => Some((Found::standing(entry, standing)?, entry.retry_at())),
+        };
+        self.l1.look(key, stale).flatten()
     }
 
     /// Runs the closure within the load budget and the hard timeout. An absent value is no error here.
@@ -280,7 +290,10 @@ impl Core {
         };
         let ttl = jittered(base, settings.jitter, &*self.random);
         let grace = if loaded.value.is_some() { round_grace(settings.grace) } else { Default::default() };
-        let entry = self.entry(&mark.key, loaded.value.as_ref(), ttl, grace, settings.l1_ttl, loaded.weight);
+        let tags = settings.tags_and(&loaded.tags);
+        let origin = Origin { stamp: mark.basis.stamp, write_id: 0, tags: tags.as_ref() };
+        let (value, weight) = (loaded.value.as_ref(), loaded.weight);
+        let entry = self.entry(&mark.key, New { value, ttl, grace, l1_ttl: settings.l1_ttl, weight, origin });
         let found = Found { level: FLIGHT, ..Found::resident(entry.entry()) };
         let mut store = loaded.store && !ttl.is_zero();
         // A flight that was ended from outside may have a successor that landed: its value is newer.
@@ -335,7 +348,9 @@ impl Core {
         if self.reads_l1(settings.skipped) {
             let retry_at = millis(self.now().saturating_add(THROTTLE));
             let times = Times { fresh_until: 0, ..found.times };
-            let entry = self.l1.entry(&mark.key, Content { value: found.value.as_ref(), times, weight: None });
+            let entry = self
+                .l1
+                .entry(&mark.key, Content { value: found.value.as_ref(), times, weight: None, origin: found.origin() });
             // A stale value from below is kept here, so that the throttle holds for it too.
             self.l1.delay_retry(mark.token, entry, retry_at);
         }
@@ -352,7 +367,8 @@ impl Core {
             Some(value) => {
                 let now = self.now_millis();
                 let times = Times { written: signed(now), fresh_until: 0, dead_at: 0 };
-                Ok(Computed::Found(Found { value: Some(value.clone()), level: 0, times }))
+                let value = Some(value.clone());
+                Ok(Computed::Found(Found { value, level: 0, times, stamp: 0, write_id: 0, tags: None }))
             }
             None => Err(error),
         }

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Core, Count, Found};
+use crate::entry::Entry;
 use crate::error::Result;
 use crate::l1::Absence;
 use crate::options::Settings;
+use crate::trust::Cause;
 use crate::value::Value;
 
 /// What the cache knows of a key.
@@ -41,6 +43,14 @@ pub enum MissReason {
     Expired,
     /// It went to make room in L1.
     Evicted,
+    /// One of its tags was invalidated.
+    Tag,
+    /// A pattern that it matches was invalidated.
+    Pattern,
+    /// Everything was cleared.
+    Clear,
+    /// It may have been invalidated by another instance, and the shared tier does not have it any more.
+    Suspect,
     /// A tier did not answer in time.
     Timeout,
     /// A tier failed.
@@ -60,7 +70,8 @@ impl Core {
             return Ok(self.told(found));
         }
         let read = self.read_below(key, settings, self.deadlines.hard).await;
-        let stale_here = if self.reads_l1(settings.skipped) { self.l1.look(key, Found::resident) } else { None };
+        let here = |entry: Entry<'_>, standing| Found::standing(entry, standing);
+        let stale_here = if self.reads_l1(settings.skipped) { self.l1.look(key, here).flatten() } else { None };
         let now = self.now_millis();
         let fresh = |found: &Found| found.suits(settings, now);
         let best = match (read.found, stale_here) {
@@ -82,6 +93,10 @@ impl Core {
             (None, _) if read.skipped => MissReason::Skipped,
             (None, Absence::Expired) => MissReason::Expired,
             (None, Absence::Evicted) => MissReason::Evicted,
+            (None, Absence::Suspect) => MissReason::Suspect,
+            (None, Absence::Gone(Cause::Tag)) => MissReason::Tag,
+            (None, Absence::Gone(Cause::Pattern)) => MissReason::Pattern,
+            (None, Absence::Gone(Cause::Clear)) => MissReason::Clear,
             (None, Absence::Unknown) => MissReason::NeverSeen,
         }))
     }

@@ -40,10 +40,10 @@ use std::time::Duration;
 use crate::bus::Bus;
 use crate::clock::{Clock, millis, signed};
 use crate::counter::Counters;
-use crate::entry::{Entry, Times};
+use crate::entry::{Entry, Origin, Times};
 use crate::error::{Error, Kind, Result};
 use crate::flight::{Entered, Flights, Follow, Followed, Lease};
-use crate::l1::{L1, Token};
+use crate::l1::{L1, Standing, Token};
 use crate::options::{Settings, Skipped};
 use crate::park;
 use crate::random::Random;
@@ -52,6 +52,7 @@ use crate::stream::StreamingBackend;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::tier::L1Cache;
 use crate::tier::shield::{Tier, timeout};
+use crate::trust::{Basis, Trust, Verdict};
 use crate::value::Value;
 use invalidate::Sweeps;
 use load::LoadOutcome;
@@ -61,6 +62,7 @@ use repair::Repairs;
 /// The engine behind every handle.
 pub(crate) struct Core {
     l1: Arc<L1>,
+    trust: Arc<Trust>,
     /// Whether tier 1 is L1 itself; a foreign tier 1 is the first of `tiers`.
     hot: bool,
     /// L1 with its settings, where it is tier 1.
@@ -140,11 +142,32 @@ pub(crate) struct Found {
     pub(crate) value: Option<Value>,
     pub(crate) level: usize,
     pub(crate) times: Times,
+    /// The last event before it was loaded, or that it is known to have outlived.
+    stamp: u64,
+    /// Names its copy in the shared tier; 0 if there is none.
+    write_id: u64,
+    tags: Option<Arc<[u64]>>,
 }
 
 impl Found {
     fn resident(entry: Entry<'_>) -> Self {
-        Self { value: Value::of(entry), level: 1, times: entry.times() }
+        let (stamp, write_id, tags) = (entry.stamp(), entry.write_id(), entry.tags().cloned());
+        Self { value: Value::of(entry), level: 1, times: entry.times(), stamp, write_id, tags }
+    }
+
+    /// The same where the entry is not to be used as it is; `None` if it may not even stand in.
+    fn standing(entry: Entry<'_>, standing: Standing) -> Option<Self> {
+        let mut found = Self::resident(entry);
+        if standing == Standing::Suspect {
+            let has_grace = found.times.dead_at > found.times.fresh_until;
+            found.times.fresh_until = 0;
+            return has_grace.then_some(found);
+        }
+        Some(found)
+    }
+
+    fn origin(&self) -> Origin<'_> {
+        Origin { stamp: self.stamp, write_id: self.write_id, tags: self.tags.as_ref() }
     }
 
     pub(crate) fn is_fresh(&self, now: u64) -> bool {
@@ -166,11 +189,14 @@ struct Mark {
     l1: Arc<L1>,
     key: Arc<str>,
     token: Token,
+    /// What was known before it was placed.
+    basis: Basis,
 }
 
 impl Mark {
-    fn place(l1: &Arc<L1>, key: &Arc<str>) -> Self {
-        Self { l1: l1.clone(), key: key.clone(), token: l1.mark(key) }
+    fn place(l1: &Arc<L1>, trust: &Trust, key: &Arc<str>) -> Self {
+        let basis = trust.basis();
+        Self { l1: l1.clone(), key: key.clone(), token: l1.mark(key), basis }
     }
 
     fn holds(&self) -> bool {
@@ -224,6 +250,13 @@ impl Core {
     pub(crate) fn admit_any(&self) -> Result<()> {
         // Acquire, edge `close`: whoever sees the cache closed also sees its flights ended.
         if self.closed.load(Ordering::Acquire) { Err(Error::closed()) } else { Ok(()) }
+    }
+
+    /// Whether what a flight landed is of use to a caller that came when `since` was the last event: no event in between
+    /// has made it invalid.
+    fn outlives(&self, found: &Found, key: &str, since: u64) -> bool {
+        let tags = found.tags.as_deref().unwrap_or_default();
+        found.stamp >= since || matches!(self.trust.check(found.stamp, key, tags, 0), Verdict::Valid(_))
     }
 
     pub(crate) fn streams(&self) -> Option<&Arc<dyn StreamingBackend>> {

@@ -10,7 +10,7 @@ use crate::entry::Times;
 use crate::error::{Error, Kind, Result};
 use crate::flight::{Entered, Followed};
 use crate::frame::Frame;
-use crate::l1::{Content, L1};
+use crate::l1::{Content, L1, Standing};
 use crate::options::Settings;
 use crate::tier::shield::{Answer, Tier, scale};
 use crate::value::{Value, ValueRef};
@@ -57,8 +57,7 @@ impl Core {
 
     /// The fresh value of `key` in L1; no hit is counted.
     pub(crate) fn peek(&self, key: &str) -> Option<Value> {
-        let now = self.l1.now();
-        self.l1.look(key, |entry| if entry.is_fresh(now) { Value::of(entry) } else { None }).flatten()
+        self.l1.look(key, |entry, standing| (standing == Standing::Fresh).then(|| Value::of(entry))).flatten().flatten()
     }
 
     /// Reads `key` through all tiers. Counts the request.
@@ -113,6 +112,7 @@ impl Core {
             return Read::default();
         }
         let until = self.now().saturating_add(within);
+        let since = self.trust.basis().stamp;
         if !settings.skipped.is_empty() {
             return Box::pin(self.ask(key, settings, until)).await;
         }
@@ -124,6 +124,12 @@ impl Core {
                 Entered::Follow(follow) => match self.follow(follow, until, Read::late).await {
                     // Its leader may have had less time than this caller has.
                     Followed::Landed(read) if read.is_late() && self.now() < until && self.admit_any().is_ok() => {
+                        continue;
+                    }
+                    // What it found may have been invalidated before this caller came.
+                    Followed::Landed(read)
+                        if read.found.as_ref().is_some_and(|found| !self.outlives(found, key, since)) =>
+                    {
                         continue;
                     }
                     Followed::Landed(read) => return read,
@@ -146,7 +152,7 @@ impl Core {
     /// Asks the lower tiers in order, and promotes what is found.
     async fn ask(self: &Arc<Self>, key: &str, settings: &Settings, until: Duration) -> Read {
         let key: Arc<str> = key.into();
-        let mark = Mark::place(&self.l1, &key);
+        let mark = Mark::place(&self.l1, &self.trust, &key);
         let mut read = Read::default();
         for (index, tier) in self.tiers.iter().enumerate() {
             if settings.skipped.has(tier.level()) {
@@ -157,7 +163,7 @@ impl Core {
                 read.skipped = true;
                 continue;
             }
-            let (frame, mut found) = match self.ask_one(tier, &key, until, &mut read).await {
+            let (frame, mut found) = match self.ask_one(tier, &mark, until, &mut read).await {
                 Some(answer) => answer,
                 None => continue,
             };
@@ -173,7 +179,8 @@ impl Core {
         read
     }
 
-    async fn ask_one(&self, tier: &Tier, key: &str, until: Duration, read: &mut Read) -> Option<(Frame, Found)> {
+    async fn ask_one(&self, tier: &Tier, mark: &Mark, until: Duration, read: &mut Read) -> Option<(Frame, Found)> {
+        let key = &*mark.key;
         let (bytes, left) = match tier.get(key, until).await {
             Ok(Some(answer)) => answer,
             Ok(None) => {
@@ -194,7 +201,14 @@ impl Core {
         };
         let times = self.times_of(tier, &frame, left);
         let now = self.now_millis();
-        let found = Found { value: frame.value.clone(), level: tier.level(), times };
+        let found = Found {
+            value: frame.value.clone(),
+            level: tier.level(),
+            times,
+            stamp: mark.basis.stamp,
+            write_id: 0,
+            tags: None,
+        };
         tier.count(if found.is_fresh(now) { Answer::Hit } else { Answer::Miss });
         if now >= times.dead_at { None } else { Some((frame, found)) }
     }
@@ -241,7 +255,9 @@ impl Core {
             let fresh_until = deadline(now, own).min(found.times.fresh_until);
             let dead_at = fresh_until.saturating_add(crate::clock::millis(frame.grace)).min(found.times.dead_at);
             let times = Times { fresh_until, dead_at, ..found.times };
-            let entry = self.l1.entry(&mark.key, Content { value: found.value.as_ref(), times, weight: None });
+            let entry = self
+                .l1
+                .entry(&mark.key, Content { value: found.value.as_ref(), times, weight: None, origin: found.origin() });
             // The entry's own from here on, so that it is decoded once for both.
             found.value = Value::of(entry.entry());
             promoted = self.l1.fill(mark.token, entry);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Core, LARGEST_VALUE, Mark};
 use crate::bus::Change;
 use crate::clock::{deadline, signed};
-use crate::entry::{Counted, Times};
+use crate::entry::{Counted, Origin, Times};
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Frame, round_grace};
 use crate::l1::Content;
@@ -34,6 +34,18 @@ pub(super) struct Write {
     pub(super) until: Duration,
 }
 
+/// A value that is made or written now, as L1 is to have it.
+pub(super) struct New<'a> {
+    /// `None`: the source has none.
+    pub(super) value: Option<&'a Value>,
+    pub(super) ttl: Duration,
+    pub(super) grace: Duration,
+    pub(super) l1_ttl: Option<Duration>,
+    /// The weight that the caller gave, instead of the encoded length.
+    pub(super) weight: Option<u32>,
+    pub(super) origin: Origin<'a>,
+}
+
 /// A tier, or the bus, that did not take a change.
 pub(super) struct Untaken {
     pub(super) by: String,
@@ -57,7 +69,10 @@ impl Core {
             return self.invalidate(key).await;
         }
         let grace = round_grace(settings.grace);
-        let entry = self.entry(key, Some(&value), ttl, grace, settings.l1_ttl, None);
+        let tags = settings.tags_and(&[]);
+        let origin = Origin { stamp: self.trust.basis().stamp, write_id: 0, tags: tags.as_ref() };
+        let entry =
+            self.entry(key, New { value: Some(&value), ttl, grace, l1_ttl: settings.l1_ttl, weight: None, origin });
         if self.tiers.is_empty() && self.bus.is_none() {
             self.put(entry, settings.skipped);
             return Ok(());
@@ -108,21 +123,14 @@ impl Core {
     }
 
     /// The L1 entry of a value that is written now.
-    pub(super) fn entry(
-        &self,
-        key: &str,
-        value: Option<&Value>,
-        ttl: Duration,
-        grace: Duration,
-        l1_ttl: Option<Duration>,
-        weight: Option<u32>,
-    ) -> Counted {
+    pub(super) fn entry(&self, key: &str, new: New<'_>) -> Counted {
+        let New { value, ttl, grace, l1_ttl, weight, origin } = new;
         let now = self.now();
         let own = l1_ttl.map_or_else(|| scale(ttl, self.l1_scale), |most| most.min(ttl));
         let fresh_until = deadline(now, own);
         let dead_at = deadline(now, own.saturating_add(grace));
         let times = Times { written: signed(crate::clock::millis(now)), fresh_until, dead_at };
-        self.l1.entry(key, Content { value, times, weight })
+        self.l1.entry(key, Content { value, times, weight, origin })
     }
 
     /// Writes what a load or a promotion found to lower tiers, unless something newer came since `mark` was placed (E2).

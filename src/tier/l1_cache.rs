@@ -11,6 +11,7 @@ use crate::entry::{Entry, Times};
 use crate::error::{Error, Result};
 use crate::l1::{L1, Limits, Removals};
 use crate::stats::RemovalCause;
+use crate::trust::Trust;
 use crate::value::{Value, ValueRef};
 
 /// The tier in this process: bounded by entries and by bytes at once, read without locks.
@@ -127,10 +128,10 @@ impl L1Cache {
     }
 
     /// Hands the table to a manager.
-    pub(crate) fn attach(&self, tick: Arc<Tick>, removals: Option<Removals>) -> Result<Arc<L1>> {
+    pub(crate) fn attach(&self, tick: Arc<Tick>, trust: Arc<Trust>, removals: Option<Removals>) -> Result<Arc<L1>> {
         let mut fresh = None;
         self.table.get_or_init(|| {
-            let l1 = Arc::new(L1::new(self.limits, tick, removals));
+            let l1 = Arc::new(L1::new(self.limits, tick, trust, removals));
             fresh = Some(l1.clone());
             Owned { l1, own_tick: None }
         });
@@ -151,7 +152,10 @@ impl L1Cache {
     fn own_table(&self) -> &L1 {
         let owned = self.table.get_or_init(|| {
             let tick = Arc::new(Tick::default());
-            Owned { l1: Arc::new(L1::new(self.limits, tick.clone(), None)), own_tick: Some(tick) }
+            Owned {
+                l1: Arc::new(L1::new(self.limits, tick.clone(), Arc::new(Trust::alone()), None)),
+                own_tick: Some(tick),
+            }
         });
         if let Some(tick) = &owned.own_tick {
             tick.set(self.origin.elapsed());
