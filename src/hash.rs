@@ -1,4 +1,4 @@
-//! Hashing: of keys in the process, seeded anew in each and never on disk or on the wire; and of names that leave it.
+//! Hashing: of keys in process, seeded per process, never on disk or on the wire; and one that is the same everywhere.
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -20,9 +20,9 @@ impl KeyHasher {
     }
 }
 
-/// The XXH3 hash of a name, the same everywhere and for ever.
-pub(crate) fn stable(name: &str) -> u64 {
-    xxhash_rust::xxh3::xxh3_64(name.as_bytes())
+/// The same in every process, on every machine and in every release: XXH3.
+pub(crate) fn stable_hash(text: &str) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(text.as_bytes())
 }
 
 /// A table hasher for keys that carry their hash: passes it through.

@@ -271,7 +271,7 @@ impl Settings {
             return None;
         }
         let named = self.tags.iter().chain(more);
-        let mut hashes: Vec<u64> = named.map(|tag| hash::stable(&format!("{}{tag}", self.prefix))).collect();
+        let mut hashes: Vec<u64> = named.map(|tag| hash::stable_hash(&format!("{}{tag}", self.prefix))).collect();
         hashes.sort_unstable();
         hashes.dedup();
         Some(hashes.into())

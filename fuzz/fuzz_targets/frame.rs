@@ -1,4 +1,5 @@
 //! Arbitrary bytes where a lower tier keeps a value: a miss, never a panic; and a garbled frame never reads as another value.
+//! Arbitrary headers, tags and payloads behind a true checksum: a value or a miss, never a panic.
 #![no_main]
 
 use std::sync::{Arc, LazyLock};
@@ -20,11 +21,25 @@ const VALUE: &str = "the only value that was ever written";
 fuzz_target!(|data: &[u8]| {
     let Some((&how, data)) = data.split_first() else { return };
     CACHE.set_with_strategy(KEY, VALUE, Duration::from_secs(3600)).expect("the tier takes it");
-    if how % 2 == 0 {
-        // Foreign bytes.
-        let bytes = data.to_vec().into();
-        let stored = futures::executor::block_on(BELOW.set_with_ttl(KEY, bytes, Duration::from_secs(3600)));
+    let plant = |bytes: Vec<u8>| {
+        let stored = futures::executor::block_on(BELOW.set_with_ttl(KEY, bytes.into(), Duration::from_secs(3600)));
         stored.expect("the tier takes it");
+    };
+    if how % 3 == 0 {
+        // Foreign bytes.
+        plant(data.to_vec());
+    } else if how % 3 == 2 {
+        // A frame in all that a checksum can tell, so that what lies behind that is reached.
+        let mut bytes = data.to_vec();
+        bytes.resize(bytes.len().max(64), 0);
+        bytes[..3].copy_from_slice(b"TC\x01");
+        let checked = [KEY.as_bytes(), &bytes[..16], &bytes[32..60], &bytes[64..]].concat();
+        bytes[60..64].copy_from_slice(&crc32fast::hash(&checked).to_le_bytes());
+        plant(bytes);
+        if let Some(found) = CACHE.get(KEY).expect("what is no frame of ours is a miss") {
+            let _ = found.decode::<String>();
+        }
+        return;
     } else {
         // The true frame with a few bytes changed, beyond those that a server stamps.
         BELOW.garble(KEY, |frame| {

@@ -156,8 +156,18 @@ impl Core {
 
     /// Writes to the tiers, fastest first. The caller holds the key's lane (E1).
     async fn write_tiers(&self, write: &Write) -> Vec<Untaken> {
-        let frame = Frame { value: write.value.clone(), ttl: write.ttl, grace: write.grace, created: write.created };
-        let bytes = match frame.encode(&write.key, self.random.bits()) {
+        let frame = Frame {
+            value: write.value.clone(),
+            ttl: write.ttl,
+            grace: write.grace,
+            created: write.created,
+            wid: self.random.bits(),
+            version: 0,
+            cseq: 0,
+            cost_us: 0,
+            tags: Box::default(),
+        };
+        let bytes = match frame.encode(&write.key) {
             Ok(bytes) => bytes,
             Err(error) => return vec![Untaken { by: "every tier below L1".into(), error }],
         };
