@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use ::redis::aio::{AsyncPushSender, MultiplexedConnection};
-use ::redis::{AsyncConnectionConfig, RedisConnectionInfo};
+use ::redis::{AsyncConnectionConfig, RedisConnectionInfo, Value, cmd};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
@@ -110,8 +110,25 @@ impl Connection {
     }
 }
 
-/// A stream over which the server answers commands, logged in, with nothing left on it. All within the connect timeout.
-pub(super) async fn open_stream(wiring: &Wiring) -> Result<Box<dyn Stream>> {
+/// A stream over which the server answers commands, logged in, with nothing left on it.
+pub(super) struct Opened {
+    pub(super) stream: Box<dyn Stream>,
+    /// What the server calls this connection, if it says so.
+    pub(super) client: Option<Client>,
+    /// Whether the connection before this one has ended at the server, if there was one.
+    pub(super) earlier_ended: bool,
+}
+
+/// What a server calls a connection. The address tells it from one of the same number after a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Client {
+    id: String,
+    address: String,
+}
+
+/// Makes a connection, and ends the one before it at the server: what that has not carried out by then, it never will. All
+/// within the connect timeout.
+pub(super) async fn open_stream(wiring: &Wiring, earlier: Option<&Client>) -> Result<Opened> {
     within_timeout(wiring, async {
         let stream = Arc::new(Mutex::new(Some(connect(wiring).await?)));
         let lent = Lent(stream.clone());
@@ -120,15 +137,46 @@ pub(super) async fn open_stream(wiring: &Wiring) -> Result<Box<dyn Stream>> {
             driver.await;
             std::future::pending().await
         };
-        tokio::select! {
+        let closed = || fault::dropped(&wiring.endpoint, "the connection was closed");
+        let greeted = tokio::select! {
             biased;
-            () = driving => {}
-            answer = ping(wire, &wiring.endpoint) => answer?,
-        }
-        let stream = stream.lock().take();
-        stream.ok_or_else(|| fault::dropped(&wiring.endpoint, "the connection was closed"))
+            () = driving => Err(closed()),
+            greeted = greet(wire, &wiring.endpoint, earlier) => greeted,
+        };
+        let (earlier_ended, client) = greeted?;
+        let stream = stream.lock().take().ok_or_else(closed)?;
+        Ok(Opened { stream, client, earlier_ended })
     })
     .await
+}
+
+/// Ends the `earlier` connection, and asks for the name of this one.
+async fn greet(
+    mut wire: MultiplexedConnection,
+    endpoint: &Endpoint,
+    earlier: Option<&Client>,
+) -> Result<(bool, Option<Client>)> {
+    let mut ended = false;
+    if let Some(Client { id, address }) = earlier {
+        let mut kill = cmd("CLIENT");
+        kill.arg("KILL").arg("ID").arg(id).arg("ADDR").arg(address);
+        let killed = wire.send_packed_command(&kill).await.map_err(|error| fault::broken(endpoint, &error))?;
+        ended = matches!(killed, Value::Int(_));
+    }
+    let info = wire.send_packed_command(cmd("CLIENT").arg("INFO")).await;
+    let info = info.map_err(|error| fault::broken(endpoint, &error))?;
+    ping(wire, endpoint).await?;
+    Ok((ended, Client::parse(&info)))
+}
+
+impl Client {
+    /// From what `CLIENT INFO` says.
+    fn parse(info: &Value) -> Option<Self> {
+        let Value::BulkString(info) = info else { return None };
+        let info = std::str::from_utf8(info).ok()?;
+        let field = |name: &str| info.split_whitespace().find_map(|field| field.strip_prefix(name)).map(str::to_owned);
+        Some(Self { id: field("id=")?, address: field("addr=")? })
+    }
 }
 
 /// A stream that its owner takes back, when it is quiet.
@@ -193,5 +241,21 @@ async fn within_timeout<T>(wiring: &Wiring, opening: impl Future<Output = Result
     match timeout(limit, opening).await {
         Ok(opened) => opened,
         Err(_) => Err(fault::late(&wiring.endpoint, "no connection", limit)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_known_by_number_and_address() {
+        let info = |text: &str| Client::parse(&Value::BulkString(text.into()));
+        let known = info("id=7 addr=127.0.0.1:50312 laddr=127.0.0.1:6379 fd=8 name= age=0\n");
+        assert_eq!(known, Some(Client { id: "7".into(), address: "127.0.0.1:50312".into() }));
+        for text in ["", "id=7", "addr=x", "laddr=127.0.0.1:6379 cid=7"] {
+            assert_eq!(info(text), None, "{text}");
+        }
+        assert_eq!(Client::parse(&Value::Okay), None);
     }
 }

@@ -8,6 +8,8 @@
 //! K1. Commands go on the wire in the order in which they were enqueued, whether or not their callers still wait.
 //! K2. Every request is answered, at its deadline at the latest, or told that the supervisor has ended.
 //! K3. While the link is down a request fails without leaving its caller's thread.
+//! K4. When the link is live, nothing that was sent on an earlier connection takes effect any more, unless
+//! [`is_orderly`](Link::is_orderly) denies it.
 //!
 //! # Why not
 //! The `redis` crate's `ConnectionManager`: it reconnects on whichever runtime polls it, and never leaves a server that
@@ -25,7 +27,7 @@ use ::redis::{Cmd, RedisError, Value};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use super::connection::{Wiring, open_stream};
+use super::connection::{Client, Wiring, open_stream};
 use super::endpoint::Endpoint;
 use super::fault;
 use super::replies::Replies;
@@ -33,7 +35,7 @@ use super::request::{Answers, Lane, Request, request};
 use super::transport::{Reader, Stream};
 use crate::error::{Error, Result};
 use crate::random::Random;
-use crate::sync::Arc;
+use crate::sync::{Arc, Mutex};
 
 /// Where a link stands.
 #[derive(Clone, Debug)]
@@ -53,6 +55,8 @@ pub(crate) struct Link {
     _handles: Arc<Handles>,
     state: watch::Receiver<LinkState>,
     down: Arc<Down>,
+    /// From when on the commands of a connection that was not seen to end are over.
+    orderly_from: Arc<Mutex<Option<Instant>>>,
     endpoint: Arc<Endpoint>,
     response_timeout: Duration,
 }
@@ -90,16 +94,19 @@ impl Link {
     pub(crate) fn start(wiring: Wiring) -> Self {
         let (announce, state) = watch::channel(LinkState::Connecting);
         let (down, lane) = (Arc::new(Down::default()), Arc::new(Lane::new()));
+        let orderly_from = Arc::new(Mutex::new(None));
         let link = Self {
             _handles: Arc::new(Handles(lane.clone())),
             lane: lane.clone(),
             state,
             down: down.clone(),
+            orderly_from: orderly_from.clone(),
             endpoint: wiring.endpoint.clone(),
             response_timeout: wiring.options.response_timeout,
         };
         let spawn = wiring.spawn.clone();
-        let supervisor = Supervisor { wiring, lane, announce, down, waiting: VecDeque::new(), attempt: 0 };
+        let waiting = VecDeque::new();
+        let supervisor = Supervisor { wiring, lane, announce, down, orderly_from, earlier: None, waiting, attempt: 0 };
         spawn.spawn(Box::pin(supervisor.run()));
         link
     }
@@ -149,6 +156,12 @@ impl Link {
         self.state.borrow().clone()
     }
 
+    /// Whether K4 holds now: the server has ended the connections before this one, or they are long gone.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the engine does not stand on it yet"))]
+    pub(crate) fn is_orderly(&self) -> bool {
+        self.orderly_from.lock().is_none_or(|from| Instant::now() >= from)
+    }
+
     /// Whether the supervisor has ended, because its runtime has.
     pub(crate) fn is_stopped(&self) -> bool {
         self.lane.is_shut()
@@ -166,6 +179,9 @@ struct Supervisor {
     lane: Arc<Lane>,
     announce: watch::Sender<LinkState>,
     down: Arc<Down>,
+    orderly_from: Arc<Mutex<Option<Instant>>>,
+    /// The last connection that was live. Its client is not known if the server did not tell.
+    earlier: Option<Option<Client>>,
     /// Taken from the queue and not sent yet, oldest first.
     waiting: VecDeque<Request>,
     /// Failed attempts in a row; a connection that does not last counts as one.
@@ -174,6 +190,9 @@ struct Supervisor {
 
 /// After how many deadlines, one after the other and without any answer in between, a connection is given up.
 const LATE: u32 = 3;
+/// After how long nothing is left on the way of a connection that this side has closed: twice what the socket waits for an
+/// acknowledgement.
+const GONE: Duration = Duration::from_secs(10);
 /// How long a connection has to live for the pauses between attempts to start over.
 const STEADY: Duration = Duration::from_secs(1);
 
@@ -187,10 +206,15 @@ impl Supervisor {
     async fn round(&mut self) -> Option<()> {
         self.enter(LinkState::Connecting);
         let wiring = self.wiring.clone();
-        let why = match self.keeping_deadlines(open_stream(&wiring)).await? {
-            Ok(stream) => {
+        let earlier = self.earlier.clone().flatten();
+        let why = match self.keeping_deadlines(open_stream(&wiring, earlier.as_ref())).await? {
+            Ok(opened) => {
                 let since = Instant::now();
-                let why = self.serve(stream).await?;
+                if self.earlier.is_some() && !opened.earlier_ended {
+                    *self.orderly_from.lock() = Some(since + GONE);
+                }
+                self.earlier = Some(opened.client);
+                let why = self.serve(opened.stream).await?;
                 if since.elapsed() >= STEADY {
                     self.attempt = 0;
                     // A connection that did well is worth an attempt before anybody is refused.
