@@ -60,6 +60,7 @@ pub(crate) struct Frame {
 pub(crate) struct Head {
     pub(crate) wid: u64,
     pub(crate) version: u64,
+    pub(crate) created: Duration,
     pub(crate) cseq: u64,
     /// The source has no value.
     pub(crate) negative: bool,
@@ -89,7 +90,7 @@ pub(crate) fn tag_hash(tag: &str) -> u64 {
 }
 
 /// The frame of a hold.
-#[cfg_attr(not(test), expect(dead_code, reason = "the engine does not stand on it yet"))]
+#[cfg_attr(not(any(test, feature = "redis")), expect(dead_code, reason = "the engine does not stand on it yet"))]
 pub(crate) fn hold(wid: u64) -> [u8; HEADER] {
     let mut bytes = [0; HEADER];
     bytes[..4].copy_from_slice(&[MAGIC[0], MAGIC[1], LAYOUT, HOLD]);
@@ -183,7 +184,7 @@ impl Frame {
             value,
             ttl: Duration::from_millis(u64_at(bytes, 40)),
             grace: unpack_grace(u16_at(bytes, 54)),
-            created: Duration::from_millis(u64_at(bytes, 24)),
+            created: head.created,
             wid: head.wid,
             version: head.version,
             cseq: head.cseq,
@@ -216,6 +217,7 @@ impl Head {
         Ok(Head {
             wid: u64_at(bytes, 8),
             version: u64_at(bytes, 16),
+            created: Duration::from_millis(u64_at(bytes, 24)),
             cseq: u64_at(bytes, 32),
             negative: flags & NEGATIVE != 0,
             held,

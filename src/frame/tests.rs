@@ -39,8 +39,8 @@ fn more_tags_than_a_frame_has_room_for_are_too_many() {
 #[test]
 fn the_head_says_what_the_frame_says() {
     for frame in [frame(), tagged(), Frame { value: None, version: 9, ..tagged() }] {
-        let Frame { wid, version, cseq, .. } = frame;
-        let head = Head { wid, version, cseq, negative: frame.value.is_none(), held: false };
+        let Frame { wid, version, created, cseq, .. } = frame;
+        let head = Head { wid, version, created, cseq, negative: frame.value.is_none(), held: false };
         assert_eq!(Head::decode(&frame.encode("k").unwrap()), Ok(head));
         assert_eq!(Head::decode(&frame.encode("k").unwrap()[..HEADER]), Ok(head));
     }
@@ -49,7 +49,10 @@ fn the_head_says_what_the_frame_says() {
 #[test]
 fn a_hold_is_known_and_is_no_value() {
     let hold = hold(7);
-    assert_eq!(Head::decode(&hold), Ok(Head { wid: 7, version: 0, cseq: 0, negative: false, held: true }));
+    assert_eq!(
+        Head::decode(&hold),
+        Ok(Head { wid: 7, version: 0, created: Duration::ZERO, cseq: 0, negative: false, held: true })
+    );
     assert_eq!(Frame::decode("k", &Bytes::copy_from_slice(&hold)), Err(Refusal::Held));
 }
 

@@ -21,8 +21,18 @@ use crate::runtime::BoxFuture;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stored {
     pub(crate) frame: Bytes,
-    /// The time until the tier forgets it; `None` where the tier does not say.
-    pub(crate) left: Option<Duration>,
+    pub(crate) life: Life,
+}
+
+/// What the tier says of how long it keeps a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// The time until it forgets it.
+    Left(Duration),
+    /// How long ago it has stored it, on its own clock: the frame knows for how long that was.
+    Age(Duration),
+    /// Nothing.
+    Unknown,
 }
 
 /// Names one attempt to load. Random; one whose answer was not seen is never used again.
@@ -46,6 +56,7 @@ pub(crate) enum Leased {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) partition: u16,
+    /// 0 if the tier had no number to give: everybody was told to suspect all of the partition instead.
     pub(crate) sequence: u64,
 }
 
@@ -127,7 +138,7 @@ pub(crate) trait SharedTier: Send + Sync {
     /// The frame of `key`.
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>>>;
 
-    /// The frames of `keys`, in their order: one round trip for each partition.
+    /// The frames of `keys`, in their order: one round trip for each partition, where a tier has stamped them all.
     fn get_many<'a>(&'a self, keys: &'a [&'a str]) -> BoxFuture<'a, Result<Vec<Option<Stored>>>>;
 
     /// The first 64 bytes of the frame of `key`, if there is one.

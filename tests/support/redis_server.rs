@@ -86,6 +86,15 @@ impl RedisServer {
         ask(self.port, arguments).expect("the server answers")
     }
 
+    /// Subscribes to a channel on a connection of its own.
+    pub fn listen(&self, channel: &str) -> Listening {
+        let mut stream = connect(self.port).expect("the server is there");
+        send(&mut stream, &[b"SUBSCRIBE", channel.as_bytes()]).expect("the server hears");
+        let mut stream = BufReader::new(stream);
+        read(&mut stream).expect("the server confirms");
+        Listening(stream)
+    }
+
     fn signal(&self, signal: &str) {
         let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
         assert!(status.is_ok_and(|status| status.success()), "kill {signal} works");
@@ -112,6 +121,19 @@ impl RedisServer {
 impl Drop for RedisServer {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// What is published on a channel, from the subscription on.
+pub struct Listening(BufReader<TcpStream>);
+
+impl Listening {
+    /// The next message; waits for it.
+    pub fn next(&mut self) -> Vec<u8> {
+        match read(&mut self.0).expect("a message comes") {
+            Answer::List(mut parts) => parts.pop().and_then(Answer::into_bytes).expect("a message has bytes"),
+            other => panic!("{other:?}"),
+        }
     }
 }
 
@@ -155,16 +177,25 @@ fn spawn(port: u16, arguments: &[String]) -> io::Result<Child> {
 }
 
 fn ask(port: u16, arguments: &[&[u8]]) -> io::Result<Answer> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    let mut stream = connect(port)?;
+    send(&mut stream, arguments)?;
+    read(&mut BufReader::new(stream))
+}
+
+fn connect(port: u16) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    Ok(stream)
+}
+
+fn send(stream: &mut TcpStream, arguments: &[&[u8]]) -> io::Result<()> {
     let mut request = format!("*{}\r\n", arguments.len()).into_bytes();
     for argument in arguments {
         request.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());
         request.extend_from_slice(argument);
         request.extend_from_slice(b"\r\n");
     }
-    stream.write_all(&request)?;
-    read(&mut BufReader::new(stream))
+    stream.write_all(&request)
 }
 
 fn read(from: &mut impl BufRead) -> io::Result<Answer> {

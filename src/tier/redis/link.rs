@@ -157,7 +157,6 @@ impl Link {
     }
 
     /// Whether K4 holds now: the server has ended the connections before this one, or they are long gone.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the engine does not stand on it yet"))]
     pub(crate) fn is_orderly(&self) -> bool {
         self.orderly_from.lock().is_none_or(|from| Instant::now() >= from)
     }

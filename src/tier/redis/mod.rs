@@ -8,9 +8,13 @@ mod lane;
 #[cfg(test)]
 mod lane_tests;
 mod link;
+mod names;
 mod replies;
 mod request;
 mod scan;
+mod scriptless;
+mod scripts;
+mod shared;
 mod streams;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -182,28 +186,12 @@ impl L2Cache {
 
     async fn fetch(&self, key: &str) -> Result<Option<(Bytes, Option<Duration>)>> {
         let attached = self.attached()?;
-        let name = attached.key(key);
-        let mut get = cmd("GET");
-        get.arg(&name);
-        let mut pttl = cmd("PTTL");
-        pttl.arg(&name);
-        // The time first: if the value is replaced between the two, the time left is the older, shorter one.
-        let mut answers = attached.link.call_all(&[pttl, get]).await?.into_iter();
-        let (left, value) = (answers.next().unwrap_or_default(), answers.next().unwrap_or_default());
-        let Some(bytes) = found(&attached, value)? else { return Ok(None) };
-        match fault::accept(attached.link.endpoint(), left)? {
-            // It was stored between the two commands: not there when it was asked for.
-            Value::Int(-2) => Ok(None),
-            Value::Int(-1) => Ok(Some((bytes, None))),
-            Value::Int(left) => Ok(Some((bytes, Some(Duration::from_millis(left.unsigned_abs()))))),
-            _ => Err(fault::unexpected(attached.link.endpoint(), "PTTL")),
-        }
+        fetch(&attached.link, &attached.key(key)).await
     }
 
     async fn store(&self, key: &str, value: Bytes, ttl: Duration) -> Result<()> {
         if value.len() > LARGEST_VALUE {
-            let message = format!("a value of {} bytes is larger than Redis takes (512 MiB)", value.len());
-            return Err(Error::new(Kind::TOO_LARGE, message));
+            return Err(too_large(value.len()));
         }
         if ttl.is_zero() {
             return self.remove_many(&[key]).await;
@@ -224,14 +212,44 @@ impl Attached {
     }
 }
 
+fn too_large(length: usize) -> Error {
+    Error::new(Kind::TOO_LARGE, format!("a value of {length} bytes is larger than Redis takes (512 MiB)"))
+}
+
+/// What lies under `name`, and the time it has left there.
+async fn fetch(link: &Link, name: &str) -> Result<Option<(Bytes, Option<Duration>)>> {
+    let mut get = cmd("GET");
+    get.arg(name);
+    let mut pttl = cmd("PTTL");
+    pttl.arg(name);
+    // The time first: if the value is replaced between the two, the time left is the older, shorter one.
+    let mut answers = link.call_all(&[pttl, get]).await?.into_iter();
+    let (left, value) = (answers.next().unwrap_or_default(), answers.next().unwrap_or_default());
+    let Some(bytes) = found(link, value)? else { return Ok(None) };
+    match fault::accept(link.endpoint(), left)? {
+        // It was stored between the two commands: not there when it was asked for.
+        Value::Int(-2) => Ok(None),
+        left => Ok(Some((bytes, life(link, &left)?))),
+    }
+}
+
+/// The answer to PTTL for a key that is there.
+fn life(link: &Link, left: &Value) -> Result<Option<Duration>> {
+    match left {
+        Value::Int(-1) => Ok(None),
+        Value::Int(left) => Ok(Some(Duration::from_millis(u64::try_from(*left).unwrap_or(0)))),
+        _ => Err(fault::unexpected(link.endpoint(), "PTTL")),
+    }
+}
+
 /// The answer to GET. A key of another type under our name is not ours: a miss, which the next SET overwrites.
-fn found(attached: &Attached, answer: Value) -> Result<Option<Bytes>> {
+fn found(link: &Link, answer: Value) -> Result<Option<Bytes>> {
     match answer {
         Value::Nil => Ok(None),
         Value::BulkString(bytes) => Ok(Some(Bytes::from(bytes))),
         Value::ServerError(error) if error.code() == "WRONGTYPE" => Ok(None),
-        Value::ServerError(error) => Err(fault::refused(attached.link.endpoint(), &error)),
-        _ => Err(fault::unexpected(attached.link.endpoint(), "GET")),
+        Value::ServerError(error) => Err(fault::refused(link.endpoint(), &error)),
+        _ => Err(fault::unexpected(link.endpoint(), "GET")),
     }
 }
 
@@ -254,7 +272,7 @@ impl CacheBackend for L2Cache {
             let mut get = cmd("GET");
             get.arg(attached.key(key));
             let answer = attached.link.call_all(&[get]).await?.pop().unwrap_or_default();
-            found(&attached, answer)
+            found(&attached.link, answer)
         })
     }
 

@@ -1,0 +1,156 @@
+//! Changes of many entries at once, and the layout of a namespace.
+
+use super::*;
+
+fn control(name: &str) -> String {
+    format!("tc:{{ns.ctl}}:{name}")
+}
+
+impl Bed {
+    fn stamp(&self, field: &str) -> Option<u64> {
+        match self.server.command(&["HGET", &control("h"), field]) {
+            Answer::Text(text) => Some(text.parse().unwrap()),
+            _ => None,
+        }
+    }
+
+    fn bump(&self, bump: Bump) -> Controlled {
+        run(self.shared.bump(&bump, 0))
+    }
+}
+
+fn tag(tag: &str) -> Bump {
+    Bump::Tag(tag.into())
+}
+
+fn pattern(glob: &str) -> Bump {
+    Bump::Pattern(glob.into())
+}
+
+#[test]
+fn bumps_are_numbered_stamped_and_logged() {
+    let Some(bed) = Bed::start() else { return };
+    let one = bed.bump(tag("a"));
+    assert_eq!(one.what, Control::Tag("a".into()));
+    assert_eq!((bed.stamp("t:a"), bed.stamp("_base")), (Some(one.clock), Some(one.clock - 1)));
+    let two = bed.bump(pattern("user:*"));
+    assert_eq!(two, Controlled { clock: one.clock + 1, what: Control::Pattern("user:*".into()) });
+    assert_eq!(bed.stamp("_rmax"), Some(two.clock));
+    let score = bed.server.command(&["ZSCORE", &control("r"), "user:*"]);
+    assert_eq!(score, Answer::Text(two.clock.to_string()), "to the last digit");
+    let three = bed.bump(Bump::Clear);
+    assert_eq!(three, Controlled { clock: one.clock + 2, what: Control::Clear });
+    assert_eq!((bed.stamp("_clear"), bed.stamp("_rmax")), (Some(three.clock), None));
+    assert_eq!(bed.server.command(&["EXISTS", &control("r")]), Answer::Int(0));
+    let Answer::List(log) = bed.server.command(&["XRANGE", &control("log"), "-", "+"]) else { panic!() };
+    assert_eq!(log.len(), 3);
+}
+
+#[test]
+fn what_was_lost_counts_as_bumped_and_clear_never_falls() {
+    let Some(bed) = Bed::start() else { return };
+    let cleared = bed.bump(Bump::Clear).clock;
+    bed.server.command(&["DEL", &control("h")]);
+    let after = bed.bump(tag("a")).clock;
+    assert!(after > cleared);
+    assert_eq!((bed.stamp("_clear"), bed.stamp("_base")), (Some(after - 1), Some(after - 1)));
+
+    let rule = bed.bump(pattern("x*")).clock;
+    bed.server.command(&["DEL", &control("r")]);
+    bed.bump(tag("a"));
+    assert_eq!((bed.stamp("_clear"), bed.stamp("_rmax")), (Some(rule), None));
+
+    // Both at once, and the clock itself.
+    bed.bump(pattern("y*"));
+    let last = bed.bump(tag("a")).clock;
+    bed.server.command(&["DEL", &control("h"), &control("r"), &control("seq"), &control("log")]);
+    let known = last + 1_000_000_000_000;
+    let after = run(bed.shared.bump(&tag("a"), known)).clock;
+    assert!(after > known, "{after} is not above what the caller knew");
+    assert_eq!(bed.stamp("_clear"), Some(after - 1));
+    // The stamps alone keep the clock above them.
+    bed.server.command(&["DEL", &control("seq"), &control("log")]);
+    assert!(bed.bump(tag("a")).clock > after);
+    // Nonsense in the place of a floor is a floor that was lost.
+    bed.server.command(&["HSET", &control("h"), "_clear", "x", "_base", "-5", "_last", "1e300", "_rmax", "nan"]);
+    let after = bed.bump(tag("a")).clock;
+    assert_eq!((bed.stamp("_clear"), bed.stamp("_base")), (Some(after - 1), Some(after - 1)));
+}
+
+#[test]
+fn too_many_patterns_become_clears_and_too_many_tags_a_floor() {
+    let Some(mut bed) = Bed::start() else { return };
+    (bed.shared.most_tags, bed.shared.most_rules) = (3, 2);
+    let first = bed.bump(pattern("a*")).clock;
+    bed.bump(pattern("b*"));
+    let third = bed.bump(pattern("c*"));
+    assert_eq!(third.what, Control::Rule { cleared: first, pattern: "c*".into() });
+    assert_eq!((bed.stamp("_clear"), bed.stamp("_rmax")), (Some(first), Some(third.clock)));
+    assert_eq!(bed.server.command(&["ZCARD", &control("r")]), Answer::Int(2));
+
+    let clear = bed.stamp("_clear");
+    run(bed.shared.check_layout());
+    let mut floor = None;
+    for n in 0..10 {
+        let bumped = bed.bump(tag(&format!("tag{n}")));
+        if bumped.what == Control::TagFloor {
+            floor = Some(bumped.clock);
+            assert_eq!(bed.server.command(&["HGET", &control("h"), &format!("t:tag{n}")]), Answer::Nil);
+            assert_eq!(bed.stamp("_base"), floor);
+        }
+    }
+    assert!(floor.is_some());
+    assert_eq!((bed.stamp("_clear"), bed.stamp("_rmax")), (clear, Some(third.clock)));
+    assert_eq!((bed.stamp("_layout"), bed.stamp("_partitions")), (Some(1), Some(1)));
+    let Answer::Int(fields) = bed.server.command(&["HLEN", &control("h")]) else { panic!() };
+    assert!(fields <= 3 + 6, "{fields}");
+}
+
+#[test]
+fn names_of_any_kind_are_bumped_exactly() {
+    let Some(bed) = Bed::start() else { return };
+    for name in ["\0", "{x}", "_clear", "t:", "schlüssel", "\r\n"] {
+        let bumped = bed.bump(tag(name));
+        assert_eq!(bed.stamp(&format!("t:{name}")), Some(bumped.clock), "{name:?}");
+        assert_eq!(bed.bump(pattern(name)).what, Control::Pattern(name.into()));
+    }
+}
+
+#[test]
+fn a_namespace_of_another_layout_is_refused_by_name() {
+    let Some(bed) = Bed::start() else { return };
+    run(bed.shared.check_layout());
+    run(bed.another().check_layout());
+    let link = bed.shared.runner.link.clone();
+    let wider = RedisShared::new(link, "ns", 64, Arc::new(SystemRandom));
+    let error = block_on(wider.check_layout()).unwrap_err();
+    let text = error.to_string();
+    assert!(error.is_config() && text.contains("partition count 1") && text.contains("uses 64"), "{text}");
+    bed.server.command(&["HSET", &control("h"), "_layout", "2"]);
+    let error = block_on(bed.shared.check_layout()).unwrap_err();
+    let text = error.to_string();
+    assert!(error.is_config() && text.contains("layout 2") && text.contains("uses 1"), "{text}");
+    // Whoever bumps says the layout again where it was lost.
+    bed.server.command(&["DEL", &control("h")]);
+    bed.bump(Bump::Clear);
+    assert!(block_on(wider.check_layout()).is_err());
+}
+
+#[test]
+fn keys_of_several_partitions_stay_apart() {
+    let Some(bed) = Bed::start() else { return };
+    let link = bed.shared.runner.link.clone();
+    let shared = RedisShared::new(link, "many", 4, Arc::new(SystemRandom));
+    let keys: Vec<String> = (0..40).map(|n| format!("k{n}")).collect();
+    let keys: Vec<&str> = keys.iter().map(|key| &**key).collect();
+    for key in &keys {
+        let place = run(shared.put(key, bytes(key, 1, b"v"), MINUTE)).place;
+        assert_eq!(place.partition, shared.partition(key));
+        let name = format!("tc:{{many.p{:02x}}}:d:{key}", place.partition);
+        assert_eq!(bed.server.command(&["EXISTS", &name]), Answer::Int(1));
+    }
+    assert!(run(shared.get_many(&keys)).iter().all(Option::is_some));
+    let places = run(shared.invalidate(&keys, Duration::ZERO));
+    assert_eq!(places.iter().map(|place| place.partition).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    assert!(run(shared.get_many(&keys)).iter().all(Option::is_none));
+}
