@@ -10,6 +10,11 @@
 
 #![expect(dead_code, reason = "the engine does not stand on it yet")]
 
+mod change;
+mod message;
+
+pub(crate) use change::{Change, Control, Controlled};
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -100,34 +105,6 @@ pub(crate) trait Hear: Send + Sync {
     /// Until when what is held of `partition` may be used without asking, on the clock of the engine; earlier than before
     /// where the tier was lost.
     fn trusted(&self, partition: u16, until: Duration);
-}
-
-/// How a key has changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Change {
-    Removed,
-    Updated,
-}
-
-/// A bump as it is told: with its number.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Controlled {
-    pub(crate) clock: u64,
-    pub(crate) what: Control,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Control {
-    Tag(String),
-    Pattern(String),
-    Clear,
-    /// Too many tags: every entry with a tag that is older goes.
-    TagFloor,
-    /// Too many patterns: the oldest of them became a clear at its own number; the new one follows.
-    Rule {
-        cleared: u64,
-        pattern: String,
-    },
 }
 
 /// The shared tier.
