@@ -5,7 +5,8 @@
 //!   'I' removed, 'P' updated     body = (length (4), key) for each key
 //!   'C' bump                     body = how (1) · length (4) · name; after them, where how is 'x', cleared (8)
 //!   'F' the lease has ended      number and origin 0, body = key
-//!   'S' suspect all              number 0, no body: what a server sends that is out of memory and takes no number
+//!   'S' suspect all              number 0, no body: from a server that is out of memory and gives no number; its clock and
+//!                                its log go in the same step, so that the next answer tells whoever did not hear it
 //! entry     field 'i' | 'p' | 'c', value = origin (8) · body, under the id `<number>-1`
 //! ```
 //!

@@ -11,7 +11,12 @@
 #![expect(dead_code, reason = "the engine does not stand on it yet")]
 
 mod change;
+mod follow;
+#[cfg(test)]
+#[path = "law_tests.rs"]
+mod law;
 mod message;
+mod replay;
 
 pub(crate) use change::{Change, Control, Controlled};
 
