@@ -353,6 +353,30 @@ impl CacheManager {
     pub fn invalidate_pattern(&self, pattern: &str) -> Result<()> {
         wait(self.0.invalidate_pattern(pattern))
     }
+
+    /// See [`CacheManager::invalidate_tag`](crate::CacheManager::invalidate_tag).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn invalidate_tag(&self, tag: &str) -> Result<()> {
+        wait(self.0.invalidate_tag(tag))
+    }
+
+    /// See [`CacheManager::invalidate_tags`](crate::CacheManager::invalidate_tags).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn invalidate_tags<T: AsRef<str>>(&self, tags: impl IntoIterator<Item = T>) -> Result<()> {
+        wait(self.0.invalidate_tags(tags))
+    }
+
+    /// See [`CacheManager::clear`](crate::CacheManager::clear).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn clear(&self) -> Result<()> {
+        wait(self.0.clear())
+    }
 }
 
 /// Streams.

@@ -259,11 +259,12 @@ impl Trust {
         self.happen(|stamp| self.note(what, At { stamp, clock }));
     }
 
-    /// The same in a process that shares nothing, whose control clock is its own.
-    pub(crate) fn sweep_alone(&self, what: Sweeping<'_>) {
+    /// The same in a process that shares nothing, whose control clock is the time of day in microseconds.
+    pub(crate) fn sweep_alone(&self, what: Sweeping<'_>, now: u64) {
         self.happen(|stamp| {
             // Relaxed: only events write the clock, one at a time.
-            self.note(what, At { stamp, clock: self.clock.load(Ordering::Relaxed) + 1 });
+            let clock = now.max(self.clock.load(Ordering::Relaxed)) + 1;
+            self.note(what, At { stamp, clock });
         });
     }
 

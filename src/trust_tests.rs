@@ -31,7 +31,7 @@ fn what_began_before_an_event_is_gone_and_what_began_after_it_is_not() {
     for (what, untagged, tagged) in cases {
         let trust = Trust::alone();
         let before = trust.basis();
-        trust.sweep_alone(what);
+        trust.sweep_alone(what, 0);
         let after = trust.basis();
         assert_ne!(trust.word(), before.stamp, "{what:?}");
         assert_eq!(trust.word(), after.stamp, "{what:?}");
@@ -86,7 +86,7 @@ fn too_many_tags_and_too_many_patterns_raise_a_floor_and_forget_nothing() {
     let trust = Trust::alone();
     let before = trust.basis();
     for tag in 0..=MOST_TAGS as u64 {
-        trust.sweep_alone(Sweeping::Tag(tag));
+        trust.sweep_alone(Sweeping::Tag(tag), 0);
     }
     assert!(trust.tags.len() <= MOST_TAGS);
     for tag in [0, 1, MOST_TAGS as u64 - 1, MOST_TAGS as u64] {
@@ -95,9 +95,9 @@ fn too_many_tags_and_too_many_patterns_raise_a_floor_and_forget_nothing() {
     let after = trust.basis();
     assert_eq!(verdict(&trust, after.stamp, &[0]), Verdict::Valid(after.stamp));
 
-    trust.sweep_alone(Sweeping::Pattern("user:*"));
+    trust.sweep_alone(Sweeping::Pattern("user:*"), 0);
     for n in 0..MOST_RULES {
-        trust.sweep_alone(Sweeping::Pattern(&format!("team:{n}")));
+        trust.sweep_alone(Sweeping::Pattern(&format!("team:{n}")), 0);
     }
     assert_eq!(trust.rules.lock().len(), MOST_RULES);
     assert_eq!(verdict(&trust, after.stamp, &[]), Verdict::Gone(Cause::Clear));

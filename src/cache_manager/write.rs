@@ -91,4 +91,39 @@ impl CacheManager {
         };
         Box::pin(view.core.invalidate_pattern(&whole)).await
     }
+
+    /// Makes every entry invalid that has this tag ([`EntryOptions::tags`]), as [`invalidate`](CacheManager::invalidate) does
+    /// for one key. A view's tags are its own.
+    ///
+    /// # Cost
+    /// One step, however many entries there are: they are looked at when they are asked for, and reclaimed by and by.
+    ///
+    /// # Errors
+    /// [`is_key`](crate::Error::is_key) for an empty tag or one above 64 KiB.
+    pub async fn invalidate_tag(&self, tag: &str) -> Result<()> {
+        self.invalidate_tags([tag]).await
+    }
+
+    /// As [`invalidate_tag`](CacheManager::invalidate_tag), for several.
+    ///
+    /// # Errors
+    /// As there; none of them is done then.
+    pub async fn invalidate_tags<T: AsRef<str>>(&self, tags: impl IntoIterator<Item = T>) -> Result<()> {
+        let view = &*self.0;
+        let whole = |tag: &str| if tag.is_empty() { String::new() } else { format!("{}{tag}", view.prefix) };
+        let tags = tags.into_iter().map(|tag| whole(tag.as_ref())).collect();
+        Box::pin(view.core.invalidate_tags(tags)).await
+    }
+
+    /// Makes everything in this view invalid, in every tier.
+    ///
+    /// # Cost
+    /// With L1 alone one step, however many entries there are, for a handle that is no view; else as
+    /// [`invalidate_pattern`](CacheManager::invalidate_pattern).
+    ///
+    /// # Errors
+    /// As [`invalidate_pattern`](CacheManager::invalidate_pattern).
+    pub async fn clear(&self) -> Result<()> {
+        Box::pin(self.0.core.clear(&self.0.prefix)).await
+    }
 }

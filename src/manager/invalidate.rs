@@ -178,6 +178,11 @@ impl Core {
 
     pub(super) fn kill_where(&self, doomed: impl Fn(&str) -> bool) {
         self.l1.kill_where(RemovalCause::Invalidated, &doomed);
+        self.unlink_where(doomed);
+    }
+
+    /// Nobody joins a flight of these keys any more.
+    pub(super) fn unlink_where(&self, doomed: impl Fn(&str) -> bool) {
         self.loads.unlink_where(&doomed);
         self.lone.unlink_where(&doomed);
         self.reads.unlink_where(&doomed);

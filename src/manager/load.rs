@@ -155,7 +155,7 @@ impl Core {
         // A load inside another load's closure runs on that one's place in the budget.
         let inner = flight::is_loading(self.loads.id()) || flight::is_loading(self.lone.id());
         // Placed before anything is read: what is found may be stored only if nothing newer came meanwhile (E2).
-        let mark = Mark::place(&self.l1, &self.trust, lease.key());
+        let mark = self.mark(lease.key());
         match lease.run(self.decide(&lease, inner, call, accept)).await {
             Verdict::Found(found) => {
                 lease.land(Ok(found.clone()));
@@ -321,6 +321,8 @@ impl Core {
                 grace,
                 most: Duration::MAX,
                 created: self.clock.wall(),
+                clock: mark.basis.clock,
+                tags,
                 tiers: 0..self.tiers.len(),
                 skipped: settings.skipped,
                 until,

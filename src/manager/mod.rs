@@ -6,6 +6,7 @@
 //! | `load` | one computation per missing key: lead, follow, take over, fail-safe |
 //! | `write` | a value into every tier, in an order that every tier sees |
 //! | `invalidate` | a key or a pattern out of every tier, and the word to the other instances |
+//! | `group` | many entries at once: by tag, and all of them |
 //! | `repair` | what a tier did not take, tried again until it does |
 //! | `upkeep` | the coarse tick, the sweep of dead entries, health, close |
 //!
@@ -21,6 +22,7 @@
 //! Checked by the models in `loom-tests/` (E2, E4), `tests/` and `fuzz/`.
 
 mod assemble;
+mod group;
 mod invalidate;
 mod load;
 mod lookup;
@@ -194,11 +196,6 @@ struct Mark {
 }
 
 impl Mark {
-    fn place(l1: &Arc<L1>, trust: &Trust, key: &Arc<str>) -> Self {
-        let basis = trust.basis();
-        Self { l1: l1.clone(), key: key.clone(), token: l1.mark(key), basis }
-    }
-
     fn holds(&self) -> bool {
         self.l1.holds(&self.key, self.token)
     }
@@ -250,6 +247,25 @@ impl Core {
     pub(crate) fn admit_any(&self) -> Result<()> {
         // Acquire, edge `close`: whoever sees the cache closed also sees its flights ended.
         if self.closed.load(Ordering::Acquire) { Err(Error::closed()) } else { Ok(()) }
+    }
+
+    /// What is known now.
+    ///
+    /// The control clock of an engine that shares nothing is the time of day, in microseconds: its events are forgotten when
+    /// it ends, what it wrote to its tiers is not, and is older than every event of the next one.
+    fn basis(&self) -> Basis {
+        let basis = self.trust.basis();
+        Basis { clock: basis.clock.max(self.wall_micros()), ..basis }
+    }
+
+    fn wall_micros(&self) -> u64 {
+        u64::try_from(self.clock.wall().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Places a marker for `key`, after what is known was looked at.
+    fn mark(&self, key: &Arc<str>) -> Mark {
+        let basis = self.basis();
+        Mark { l1: self.l1.clone(), key: key.clone(), token: self.l1.mark(key), basis }
     }
 
     /// Whether what a flight landed is of use to a caller that came when `since` was the last event: no event in between

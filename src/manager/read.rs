@@ -24,6 +24,8 @@ pub(crate) struct Read {
     pub(super) failed: Option<Error>,
     /// A tier had bytes that are no frame of ours.
     pub(super) garbled: bool,
+    /// A tier had a value that was invalidated by a tag, a pattern or a clear.
+    pub(super) outdated: bool,
     /// A tier's copy waits for repair and was passed over.
     pub(super) skipped: bool,
 }
@@ -152,7 +154,7 @@ impl Core {
     /// Asks the lower tiers in order, and promotes what is found.
     async fn ask(self: &Arc<Self>, key: &str, settings: &Settings, until: Duration) -> Read {
         let key: Arc<str> = key.into();
-        let mark = Mark::place(&self.l1, &self.trust, &key);
+        let mark = self.mark(&key);
         let mut read = Read::default();
         for (index, tier) in self.tiers.iter().enumerate() {
             if settings.skipped.has(tier.level()) {
@@ -199,6 +201,11 @@ impl Core {
             read.garbled = true;
             return None;
         };
+        if self.trust.is_outdated(frame.cseq, key, &frame.tags).is_some() {
+            tier.count(Answer::Miss);
+            read.outdated = true;
+            return None;
+        }
         let times = self.times_of(tier, &frame, left);
         let now = self.now_millis();
         let found = Found {
@@ -207,7 +214,7 @@ impl Core {
             times,
             stamp: mark.basis.stamp,
             write_id: 0,
-            tags: None,
+            tags: (!frame.tags.is_empty()).then(|| Arc::from(&*frame.tags)),
         };
         tier.count(if found.is_fresh(now) { Answer::Hit } else { Answer::Miss });
         if now >= times.dead_at { None } else { Some((frame, found)) }
@@ -270,6 +277,8 @@ impl Core {
                 grace: frame.grace,
                 most: left,
                 created: frame.created,
+                clock: frame.cseq,
+                tags: found.tags.clone(),
                 tiers: 0..from,
                 skipped: settings.skipped,
                 until,
@@ -286,7 +295,7 @@ impl Core {
 impl Read {
     /// Whether a tier has, or may have, a value that was not taken.
     pub(super) fn may_have(&self) -> bool {
-        self.found.is_some() || self.failed.is_some() || self.garbled || self.skipped
+        self.found.is_some() || self.failed.is_some() || self.garbled || self.outdated || self.skipped
     }
 
     pub(super) fn closed() -> Self {

@@ -28,6 +28,9 @@ pub(super) struct Write {
     pub(super) most: Duration,
     /// When the value was made, since the epoch: what a tier that cannot tell remaining times goes by.
     pub(super) created: Duration,
+    /// What was known when it began to be loaded, or written.
+    pub(super) clock: u64,
+    pub(super) tags: Option<Arc<[u64]>>,
     /// Indices of the tiers.
     pub(super) tiers: Range<usize>,
     pub(super) skipped: Skipped,
@@ -69,8 +72,8 @@ impl Core {
             return self.invalidate(key).await;
         }
         let grace = round_grace(settings.grace);
-        let tags = settings.tags_and(&[]);
-        let origin = Origin { stamp: self.trust.basis().stamp, write_id: 0, tags: tags.as_ref() };
+        let (tags, basis) = (settings.tags_and(&[]), self.basis());
+        let origin = Origin { stamp: basis.stamp, write_id: 0, tags: tags.as_ref() };
         let entry =
             self.entry(key, New { value: Some(&value), ttl, grace, l1_ttl: settings.l1_ttl, weight: None, origin });
         if self.tiers.is_empty() && self.bus.is_none() {
@@ -84,6 +87,8 @@ impl Core {
             grace,
             most: Duration::MAX,
             created: self.clock.wall(),
+            clock: basis.clock,
+            tags,
             tiers: 0..self.tiers.len(),
             skipped: settings.skipped,
             until: self.now().saturating_add(self.deadlines.hard),
@@ -163,9 +168,9 @@ impl Core {
             created: write.created,
             wid: self.random.bits(),
             version: 0,
-            cseq: 0,
+            cseq: write.clock,
             cost_us: 0,
-            tags: Box::default(),
+            tags: write.tags.as_deref().map(Box::from).unwrap_or_default(),
         };
         let bytes = match frame.encode(&write.key) {
             Ok(bytes) => bytes,

@@ -148,6 +148,18 @@ impl Cache {
         call!(self, |cache| cache.invalidate_pattern(pattern))
     }
 
+    pub fn invalidate_tag(&self, tag: &str) -> Result<()> {
+        call!(self, |cache| cache.invalidate_tag(tag))
+    }
+
+    pub fn invalidate_tags(&self, tags: &[&str]) -> Result<()> {
+        call!(self, |cache| cache.invalidate_tags(tags))
+    }
+
+    pub fn clear(&self) -> Result<()> {
+        call!(self, |cache| cache.clear())
+    }
+
     pub fn close(&self) -> Result<()> {
         call!(self, |cache| cache.close())
     }
