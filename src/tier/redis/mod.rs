@@ -12,8 +12,6 @@ mod names;
 mod replies;
 mod request;
 mod scan;
-mod scriptless;
-mod scripts;
 mod shared;
 mod streams;
 #[cfg(test)]

@@ -78,6 +78,25 @@ fn what_was_lost_counts_as_bumped_and_clear_never_falls() {
 }
 
 #[test]
+fn the_clock_is_lifted_above_all_that_was_given() {
+    let Some(bed) = Bed::start() else { return };
+    let first = run(bed.shared.lift_control(0));
+    assert!(first > 1_700_000_000_000_000);
+    // A server that has fallen behind, and does not know it.
+    let last = bed.bump(tag("a")).clock;
+    bed.server.command(&["SET", &control("seq"), &(last - 1_000_000).to_string()]);
+    let lifted = run(bed.shared.lift_control(0));
+    assert!(lifted > last, "above the stamps");
+    let known = lifted + 1_000_000_000;
+    let lifted = run(bed.shared.lift_control(known));
+    assert!(lifted > known, "above the caller");
+    assert!(bed.bump(tag("a")).clock > lifted);
+    bed.server.command(&["DEL", &control("h")]);
+    bed.server.command(&["SET", &control("seq"), "1000000000001"]);
+    assert!(run(bed.shared.lift_control(0)) > first, "above the server's time");
+}
+
+#[test]
 fn too_many_patterns_become_clears_and_too_many_tags_a_floor() {
     let Some(mut bed) = Bed::start() else { return };
     (bed.shared.most_tags, bed.shared.most_rules) = (3, 2);

@@ -8,8 +8,8 @@ use std::sync::LazyLock;
 
 use ::redis::{Cmd, ServerError, Value, cmd};
 
-use super::fault;
-use super::link::Link;
+use super::super::fault;
+use super::super::link::Link;
 use crate::error::{Error, Result};
 use crate::sync::atomic::{AtomicBool, Ordering};
 
@@ -25,20 +25,23 @@ struct Source {
     hash: String,
 }
 
-const PRELUDE: &str = include_str!("lua/prelude.lua");
+const PRELUDE: &str = include_str!("../lua/prelude.lua");
 
 /// The first line of a script that is to work without memory to spare.
 const WITHOUT_MEMORY: Option<&str> = Some("#!lua flags=allow-oom\n");
 
-pub(super) static LEASE: LazyLock<Script> = LazyLock::new(|| Script::of(include_str!("lua/lease.lua"), None));
-pub(super) static RENEW: LazyLock<Script> = LazyLock::new(|| Script::of(include_str!("lua/renew.lua"), None));
-pub(super) static COMMIT: LazyLock<Script> = LazyLock::new(|| Script::of(include_str!("lua/commit.lua"), None));
+pub(super) static LEASE: LazyLock<Script> = LazyLock::new(|| Script::of(include_str!("../lua/lease.lua"), None));
+pub(super) static RENEW: LazyLock<Script> = LazyLock::new(|| Script::of(include_str!("../lua/renew.lua"), None));
+pub(super) static COMMIT: LazyLock<Script> = LazyLock::new(|| Script::of(include_str!("../lua/commit.lua"), None));
 pub(super) static RELEASE: LazyLock<Script> =
-    LazyLock::new(|| Script::of(include_str!("lua/release.lua"), WITHOUT_MEMORY));
-pub(super) static INVAL: LazyLock<Script> = LazyLock::new(|| Script::of(include_str!("lua/inval.lua"), WITHOUT_MEMORY));
-pub(super) static PUT: LazyLock<Script> = LazyLock::new(|| Script::of(include_str!("lua/put.lua"), None));
+    LazyLock::new(|| Script::of(include_str!("../lua/release.lua"), WITHOUT_MEMORY));
+pub(super) static INVAL: LazyLock<Script> =
+    LazyLock::new(|| Script::of(include_str!("../lua/inval.lua"), WITHOUT_MEMORY));
+pub(super) static PUT: LazyLock<Script> = LazyLock::new(|| Script::of(include_str!("../lua/put.lua"), None));
 pub(super) static CTL_BUMP: LazyLock<Script> =
-    LazyLock::new(|| Script::of(include_str!("lua/ctl_bump.lua"), WITHOUT_MEMORY));
+    LazyLock::new(|| Script::of(include_str!("../lua/ctl_bump.lua"), WITHOUT_MEMORY));
+pub(super) static CTL_LIFT: LazyLock<Script> =
+    LazyLock::new(|| Script::of(include_str!("../lua/ctl_lift.lua"), WITHOUT_MEMORY));
 
 impl Script {
     pub(super) fn of(body: &str, flags: Option<&str>) -> Self {

@@ -7,18 +7,20 @@ use futures::executor::block_on;
 use super::super::tests::patient;
 use super::super::tests::redis_server::{Answer, RedisServer};
 use super::super::{RedisOptions, Wiring};
+use super::change::{KEY_BYTES, portions};
 use super::*;
-use crate::frame::Frame;
+use crate::frame::{Frame, Head, hold};
 use crate::random::SystemRandom;
 use crate::runtime::Runtime;
+use crate::shared::{Control, Life};
 
-#[path = "shared_control_tests.rs"]
+#[path = "control_tests.rs"]
 mod control;
-#[path = "shared_denied_tests.rs"]
+#[path = "denied_tests.rs"]
 mod denied;
-#[path = "shared_foreign_tests.rs"]
+#[path = "foreign_tests.rs"]
 mod foreign;
-#[path = "shared_settle_tests.rs"]
+#[path = "settle_tests.rs"]
 mod settle;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -280,6 +282,90 @@ fn nothing_is_stored_under_a_hold() {
     bed.server.command(&["PEXPIRE", &under("d:k"), "1"]);
     while run(shared.header("k")).is_some() {}
     assert!(run(other.put("k", bytes("k", 2, b"w"), MINUTE)).stored);
+}
+
+#[test]
+fn everybody_is_told_under_the_number_of_the_change() {
+    let Some(bed) = Bed::start() else { return };
+    let shared = &bed.shared;
+    let mut heard = bed.server.listen(&under("inv"));
+    let message = |kind: &[u8], place: Place, keys: &[&str]| {
+        let mut message = [kind, &place.sequence.to_le_bytes(), &shared.origin()].concat();
+        for key in keys {
+            message.extend_from_slice(&(key.len() as u32).to_le_bytes());
+            message.extend_from_slice(key.as_bytes());
+        }
+        message
+    };
+    let place = run(shared.put("kä\0", bytes("kä\0", 1, b"v"), MINUTE)).place;
+    assert_eq!(heard.next(), message(b"P", place, &["kä\0"]));
+    let place = run(shared.invalidate(&["a", "b{}"], Duration::ZERO))[0];
+    assert_eq!(heard.next(), message(b"I", place, &["a", "b{}"]));
+    let place = run(shared.invalidate(&["a"], MINUTE))[0];
+    assert_eq!(heard.next(), message(b"I", place, &["a"]));
+    let place = run(shared.put("a", bytes("a", 1, b"v"), MINUTE)).place;
+    assert_eq!(heard.next(), message(b"P", place, &["a"]));
+    // The log says the same, behind the number.
+    let id = format!("{}-1", place.sequence);
+    let Answer::List(mut entries) = bed.server.command(&["XRANGE", &under("log"), &id, &id]) else { panic!() };
+    let Some(Answer::List(mut entry)) = entries.pop() else { panic!() };
+    let Some(Answer::List(mut fields)) = entry.pop() else { panic!() };
+    assert_eq!(fields.pop().unwrap().into_bytes().unwrap(), message(b"P", place, &["a"])[9..]);
+
+    let mut heard = bed.server.listen("tc:{ns.ctl}:inv");
+    let clock = run(shared.bump(&Bump::Tag("t".into()), 0)).clock;
+    let place = Place { partition: 0, sequence: clock };
+    assert_eq!(heard.next(), [&message(b"C", place, &[])[..], b"t", &[1, 0, 0, 0], b"t"].concat());
+}
+
+#[test]
+fn whoever_waits_for_a_lease_is_woken_when_it_ends() {
+    let Some(bed) = Bed::start() else { return };
+    let shared = &bed.shared;
+    let mut heard = bed.server.listen(&under("inv"));
+    let woken = [b"F", &[0; 16][..], b"k\0"].concat();
+    for waits in [true, false] {
+        for commits in [true, false] {
+            assert_eq!(run(shared.lease("k\0", A, MINUTE, Some(1))), Leased::Granted);
+            if waits {
+                assert!(matches!(run(shared.lease("k\0", B, MINUTE, Some(1))), Leased::Waits(_)));
+                assert!(run(shared.renew("k\0", A, MINUTE)));
+            }
+            match commits {
+                true => assert!(run(shared.commit("k\0", A, bytes("k\0", 1, b"v"), MINUTE))),
+                false => run(shared.release("k\0", A)),
+            }
+            if waits {
+                assert_eq!(heard.next(), woken);
+            }
+        }
+    }
+    // Where nobody waited nobody was woken.
+    run(shared.invalidate(&["k"], Duration::ZERO));
+    assert_eq!(heard.next()[0], b'I');
+}
+
+#[test]
+fn what_was_not_staged_is_not_stored() {
+    let Some(bed) = Bed::start() else { return };
+    let (shared, names) = (&bed.shared, bed.shared.names.partition(0));
+    assert_eq!(run(shared.lease("k", A, MINUTE, None)), Leased::Granted);
+    for staged in ["", "short"] {
+        let name = names.staged(7);
+        let stage = || bed.server.command(&["SET", &name, staged]);
+        stage();
+        let keys = [&*names.data("k"), &names.lease("k"), &names.sequence, &names.log, &name];
+        let call = shared.runner.call(&scripts::COMMIT, &keys).arg(&A.0[..]).arg(60_000).arg(70).arg("c").arg("k");
+        assert!(matches!(block_on(shared.runner.run(call)), Ok(Value::Int(-1))));
+        assert_eq!((bed.raw("d:k"), bed.staged(), bed.raw("l:k").as_deref()), (None, 0, Some(&A.0[..])));
+        stage();
+        let keys = [&*names.sequence, &names.log, &names.data("k"), &names.lease("k"), &name];
+        let call =
+            shared.runner.call(&scripts::PUT, &keys).arg("c").arg(&A.0[..8]).arg(60_000).arg(70).arg(LOG).arg("k");
+        let answer = block_on(shared.runner.run(call));
+        assert!(matches!(answer, Ok(Value::Array(parts)) if parts == [Value::Int(-1)]));
+        assert_eq!((bed.raw("d:k"), bed.staged(), bed.log()), (None, 0, vec![]));
+    }
 }
 
 #[test]

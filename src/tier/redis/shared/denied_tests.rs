@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::super::super::scripts::Script;
+use super::super::scripts::Script;
 use super::*;
 
 impl Bed {
@@ -88,6 +88,7 @@ fn where_scripts_are_forbidden_values_go_and_everybody_is_told() {
         assert!(!run(shared.commit("k", A, bytes("k", 1, b"v"), MINUTE)));
         run(shared.release("k", A));
         assert_eq!(run(shared.get("k")), None);
+        bed.server.command(&["FLUSHALL"]);
         bed.server.command(&["SET", &under("l:k"), "another's token"]);
 
         let mut heard = bed.server.listen(&under("inv"));
@@ -95,7 +96,7 @@ fn where_scripts_are_forbidden_values_go_and_everybody_is_told() {
         assert!(put.stored && put.place.sequence > 1_700_000_000_000_000, "{put:?}");
         assert_eq!(heard.next()[..9], [b"P", &put.place.sequence.to_le_bytes()[..]].concat());
         assert_eq!(stored(&bed, "k").unwrap().0, frame(1, b"v"));
-        assert_eq!(bed.raw("l:k"), None);
+        assert_eq!((bed.raw("l:k"), bed.staged()), (None, 0));
         assert!(matches!(run(shared.get_many(&["k"]))[0].as_ref().unwrap().life, Life::Left(_)));
 
         let gone = run(shared.invalidate(&["k", "j"], Duration::ZERO));
@@ -108,6 +109,7 @@ fn where_scripts_are_forbidden_values_go_and_everybody_is_told() {
 
         run(shared.invalidate(&["k"], MINUTE));
         assert!(!run(shared.put("k", bytes("k", 1, b"v"), MINUTE)).stored);
+        assert_eq!(bed.staged(), 0);
         run(shared.invalidate(&["k"], Duration::ZERO));
         assert!(Head::decode(&run(shared.header("k")).unwrap()).unwrap().held);
         assert_eq!(run(shared.settle("j")).sequence, bed.number());
@@ -120,6 +122,7 @@ fn where_scripts_are_forbidden_values_go_and_everybody_is_told() {
         bed.server.command(&["SET", &under("log"), "x"]);
         run(shared.invalidate(&["k"], Duration::ZERO));
 
+        assert!(block_on(shared.lift_control(0)).unwrap_err().is_unsupported());
         let error = block_on(shared.bump(&Bump::Clear, 0)).unwrap_err();
         assert!(error.is_unsupported() && error.to_string().contains("scripts"), "{error}");
     }

@@ -6,10 +6,11 @@
 
 use ::redis::{Cmd, ServerError, Value, cmd};
 
-use super::fault;
-use super::names::Partition;
+use super::super::fault;
+use super::super::names::Partition;
+use super::read::time;
 use super::scripts::is_out_of_memory;
-use super::shared::{LOG, RedisShared, whole};
+use super::{LOG, RedisShared, whole};
 use crate::error::{Error, Result};
 use crate::frame::{HEADER, Head};
 use crate::shared::{Place, Written};
@@ -29,7 +30,11 @@ impl RedisShared {
         let mut change = Vec::new();
         for (key, held) in keys.iter().zip(self.are_held(names, keys).await?) {
             match hold {
-                Some((frame, lasts)) => change.push(set(names, key, frame, lasts)),
+                Some((frame, lasts)) => {
+                    let mut set = one("SET", names.data(key));
+                    set.arg(frame).arg("PX").arg(lasts);
+                    change.push(set);
+                }
                 None if held => {}
                 None => change.push(one("UNLINK", names.data(key))),
             }
@@ -45,19 +50,24 @@ impl RedisShared {
         }
     }
 
-    /// Stores a frame, which the server does not stamp.
+    /// Stores the frame that is staged; the server does not stamp it.
     pub(super) async fn store_without_scripts(
         &self,
         index: u16,
         key: &str,
-        frame: &[u8],
+        staged: &str,
         lives: i64,
     ) -> Result<Written> {
         let names = self.names.partition(index);
         let held = self.are_held(names, &[key]).await?.contains(&true);
         let mut change = vec![one("DEL", names.lease(key))];
-        if !held {
-            change.push(set(names, key, frame, lives));
+        if held {
+            change.push(one("UNLINK", staged.to_owned()));
+        } else {
+            let (mut expire, mut rename) = (one("PEXPIRE", staged.to_owned()), one("RENAME", staged.to_owned()));
+            expire.arg(lives);
+            rename.arg(names.data(key));
+            change.extend([expire, one("UNLINK", names.data(key)), rename]);
         }
         match self.transact(index, change, b'P', &[key]).await {
             Ok(place) => Ok(Written { stored: !held, place }),
@@ -151,7 +161,7 @@ impl RedisShared {
                 }
             }
         }
-        let now = super::shared::time(&fault::accept(self.link().endpoint(), now)?);
+        let now = time(&fault::accept(self.link().endpoint(), now)?);
         let now = now.ok_or_else(|| self.unexpected("TIME"))?.as_micros() as u64;
         let start = now.max(last_of(&last).map_or(0, |last| last.saturating_add(1)));
         // Where several find it lost at once, the last one says where it begins: a number that is told twice is suspect.
@@ -187,10 +197,4 @@ fn one(command: &str, name: String) -> Cmd {
     let mut command = cmd(command);
     command.arg(name);
     command
-}
-
-fn set(names: &Partition, key: &str, frame: &[u8], lives: i64) -> Cmd {
-    let mut set = cmd("SET");
-    set.arg(names.data(key)).arg(frame).arg("PX").arg(lives);
-    set
 }

@@ -1,0 +1,156 @@
+//! Changes that everybody is told of, under the next number of the partition.
+
+use std::time::Duration;
+
+use ::redis::Value;
+use bytes::Bytes;
+
+use super::super::fault;
+use super::scripts::{CTL_BUMP, CTL_LIFT, Denied, INVAL, PUT};
+use super::{KEYS, LAYOUT, LOG, RedisShared, at_least_one, stage, whole};
+use crate::error::{Error, Result};
+use crate::frame::hold;
+use crate::shared::{Bump, Control, Controlled, Place, Written};
+
+/// How many bytes of keys one command touches at the most.
+pub(super) const KEY_BYTES: usize = 256 << 10;
+
+impl RedisShared {
+    pub(super) async fn store(&self, key: &str, frame: Bytes, ttl: Duration) -> Result<Written> {
+        let index = self.names.index(key);
+        let names = self.names.partition(index);
+        let staged = self.staged(key);
+        let keys = [&*names.sequence, &names.log, &names.data(key), &names.lease(key), &staged];
+        let call = self.runner.call(&PUT, &keys).arg(&names.channel).arg(&self.origin[..]).arg(at_least_one(ttl));
+        let call = call.arg(frame.len()).arg(LOG).arg(key);
+        let answer = match self.runner.run_after(stage(&staged, &frame)?, call).await {
+            Err(Denied::Scripts(_)) => {
+                return self.store_without_scripts(index, key, &staged, at_least_one(ttl)).await;
+            }
+            answer => answer?,
+        };
+        let Value::Array(parts) = answer else { return Err(self.unexpected("PUT")) };
+        match &parts[..] {
+            [Value::Int(stored @ 1..=2), number] => {
+                Ok(Written { stored: *stored == 1, place: self.place(index, number)? })
+            }
+            [Value::Int(-1)] => Err(fault::dropped(self.link().endpoint(), "the staged value was gone")),
+            _ => Err(self.unexpected("PUT")),
+        }
+    }
+
+    pub(super) async fn remove(&self, keys: &[&str], hold: Duration) -> Result<Vec<Place>> {
+        let mut places = Vec::new();
+        for index in 0..self.names.partitions() {
+            let own: Vec<&str> = keys.iter().copied().filter(|key| self.names.index(key) == index).collect();
+            let mut last = None;
+            for some in portions(&own) {
+                last = Some(self.remove_some(index, some, hold).await?);
+            }
+            places.extend(last);
+        }
+        Ok(places)
+    }
+
+    async fn remove_some(&self, index: u16, some: &[&str], hold_for: Duration) -> Result<Place> {
+        let names = self.names.partition(index);
+        let under: Vec<String> = some.iter().flat_map(|key| [names.data(key), names.lease(key)]).collect();
+        let mut keys = vec![&*names.sequence, &*names.log];
+        keys.extend(under.iter().map(|name| &**name));
+        let hold_ms = if hold_for.is_zero() { 0 } else { at_least_one(hold_for) };
+        let tombstone = hold(self.random.bits());
+        let call = self.runner.call(&INVAL, &keys).arg(&names.channel).arg(&self.origin[..]);
+        let call = call.arg(hold_ms).arg(&tombstone[..]).arg(LOG).arg(some);
+        match self.runner.run(call).await {
+            Ok(number) => self.place(index, &number),
+            Err(Denied::Scripts(_)) => {
+                let tombstone = (hold_ms > 0).then_some((&tombstone[..], hold_ms));
+                self.remove_without_scripts(index, some, tombstone).await
+            }
+            Err(Denied::Memory(error)) => {
+                let place = self.remove_without_memory(index, some).await?;
+                // What was there is gone, and that is all there was memory for.
+                if hold_ms > 0 { Err(error) } else { Ok(place) }
+            }
+            Err(Denied::Other(error)) => Err(error),
+        }
+    }
+
+    /// After every write of the key that this instance has sent, wherever that is stuck: see K4 of the link.
+    pub(super) async fn remove_for_certain(&self, key: &str) -> Result<Place> {
+        let orderly = self.link().is_orderly();
+        let place = self.remove_some(self.names.index(key), &[key], Duration::ZERO).await?;
+        // Once more, since the connection may have changed before it was sent.
+        if orderly && self.link().is_orderly() {
+            return Ok(place);
+        }
+        Err(fault::dropped(self.link().endpoint(), "an earlier connection may not have ended there yet"))
+    }
+
+    pub(super) async fn change_many(&self, bump: &Bump, known: u64) -> Result<Controlled> {
+        let (how, name) = match bump {
+            Bump::Tag(tag) => ("t", &**tag),
+            Bump::Pattern(glob) => ("r", &**glob),
+            Bump::Clear => ("c", ""),
+        };
+        let names = &self.names.control;
+        let keys = [&*names.sequence, &names.log, &names.stamps, &names.rules];
+        let call =
+            self.runner.call(&CTL_BUMP, &keys).arg(&names.channel).arg(&self.origin[..]).arg(LOG).arg(how).arg(name);
+        let call = call.arg(self.most_tags).arg(self.most_rules).arg(known).arg(LAYOUT).arg(self.names.partitions());
+        let answer = self.runner.run(call).await.map_err(needs_scripts)?;
+        let Value::Array(parts) = answer else { return Err(self.unexpected("CTL_BUMP")) };
+        let controlled = |clock: &Value, what: Control| {
+            whole(clock).map(|clock| Controlled { clock, what }).ok_or_else(|| self.unexpected("CTL_BUMP"))
+        };
+        match (&parts[..], bump) {
+            ([clock, Value::BulkString(how)], Bump::Tag(tag)) if how == b"t" => {
+                controlled(clock, Control::Tag(tag.clone()))
+            }
+            ([clock, Value::BulkString(how)], Bump::Tag(_)) if how == b"b" => controlled(clock, Control::TagFloor),
+            ([clock, Value::BulkString(how)], Bump::Clear) if how == b"c" => controlled(clock, Control::Clear),
+            ([clock, Value::BulkString(how)], Bump::Pattern(glob)) if how == b"r" => {
+                controlled(clock, Control::Pattern(glob.clone()))
+            }
+            ([clock, Value::BulkString(how), cleared], Bump::Pattern(glob)) if how == b"x" => {
+                let cleared = whole(cleared).ok_or_else(|| self.unexpected("CTL_BUMP"))?;
+                controlled(clock, Control::Rule { cleared, pattern: glob.clone() })
+            }
+            _ => Err(self.unexpected("CTL_BUMP")),
+        }
+    }
+
+    /// Lifts the control clock above all numbers that were given, where another server has taken over; `known` is the newest
+    /// that the caller has seen. To be done before the first bump there.
+    pub(crate) async fn lift_control(&self, known: u64) -> Result<u64> {
+        let names = &self.names.control;
+        let call = self.runner.call(&CTL_LIFT, &[&names.sequence, &names.log, &names.stamps]).arg(known);
+        let lifted = self.runner.run(call).await.map_err(needs_scripts)?;
+        whole(&lifted).ok_or_else(|| self.unexpected("CTL_LIFT"))
+    }
+}
+
+fn needs_scripts(denied: Denied) -> Error {
+    match denied {
+        Denied::Scripts(error) => {
+            Error::unsupported(format!("tags, patterns and clear need scripts at the server: {error}"))
+        }
+        denied => denied.into(),
+    }
+}
+
+/// The keys in portions that do not hold the server for long.
+pub(super) fn portions<'k>(keys: &'k [&'k str]) -> impl Iterator<Item = &'k [&'k str]> {
+    let mut rest = keys;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |key: &&&str| {
+            bytes += key.len();
+            bytes <= KEY_BYTES
+        };
+        let count = rest.iter().take(KEYS).take_while(fits).count().max(1).min(rest.len());
+        let (some, more) = rest.split_at(count);
+        rest = more;
+        (!some.is_empty()).then_some(some)
+    })
+}
