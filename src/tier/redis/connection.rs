@@ -126,13 +126,17 @@ pub(super) struct Client {
     address: String,
 }
 
-/// Makes a connection, and ends the one before it at the server: what that has not carried out by then, it never will. All
+/// Makes a connection, logs in as `login` says, and ends the one before it at the server: what that has not carried out by then, it never will. All
 /// within the connect timeout.
-pub(super) async fn open_stream(wiring: &Wiring, earlier: Option<&Client>) -> Result<Opened> {
+pub(super) async fn open_stream(
+    wiring: &Wiring,
+    login: &RedisConnectionInfo,
+    earlier: Option<&Client>,
+) -> Result<Opened> {
     within_timeout(wiring, async {
         let stream = Arc::new(Mutex::new(Some(connect(wiring).await?)));
         let lent = Lent(stream.clone());
-        let (wire, driver) = log_in(wiring, &wiring.endpoint.login(), AsyncConnectionConfig::new(), lent).await?;
+        let (wire, driver) = log_in(wiring, login, AsyncConnectionConfig::new(), lent).await?;
         let driving = async {
             driver.await;
             std::future::pending().await

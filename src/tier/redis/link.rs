@@ -206,7 +206,8 @@ impl Supervisor {
         self.enter(LinkState::Connecting);
         let wiring = self.wiring.clone();
         let earlier = self.earlier.clone().flatten();
-        let why = match self.keeping_deadlines(open_stream(&wiring, earlier.as_ref())).await? {
+        let why = match self.keeping_deadlines(open_stream(&wiring, &wiring.endpoint.login(), earlier.as_ref())).await?
+        {
             Ok(opened) => {
                 let since = Instant::now();
                 if self.earlier.is_some() && !opened.earlier_ended {

@@ -1,6 +1,8 @@
 //! Answers out of a byte stream: where each one ends, and what it says.
 //!
-//! The connection speaks RESP2, so an answer is a line, a counted string, or an array of answers.
+//! An answer is a line, a counted string, or an array of answers. Over RESP3 there are two more of each of the first two
+//! kinds than over RESP2, and what the server says unasked is an array with another first byte; of RESP3's other kinds no
+//! command makes use that is sent here.
 //!
 //! # Invariants
 //! P1. What was looked at once is not looked at again, but for the last line or the head of the last string: an answer
@@ -92,9 +94,9 @@ impl Replies {
             let (mut length, mut inside) = (line.len(), 0);
             match line[0] {
                 // An absent string has no body.
-                b'$' => length += count(line)?.map_or(0, |body| body.saturating_add(2)),
-                b'*' => inside = count(line)?.unwrap_or(0),
-                b'+' | b'-' | b':' => {}
+                b'$' | b'=' => length += count(line)?.map_or(0, |body| body.saturating_add(2)),
+                b'*' | b'>' => inside = count(line)?.unwrap_or(0),
+                b'+' | b'-' | b':' | b'_' => {}
                 _ => return Err(garbled()),
             }
             let open = (self.open - 1).saturating_add(inside);

@@ -43,6 +43,18 @@ fn answers_are_the_same_however_they_are_cut() {
 }
 
 #[test]
+fn what_comes_over_resp3_is_cut_in_the_right_places() {
+    let bytes = b">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$2\r\n\r\n\r\n_\r\n=8\r\ntxt:a\r\nb\r\n:1\r\n";
+    let whole = in_pieces(bytes, bytes.len()).unwrap();
+    let message = Value::Push { kind: ::redis::PushKind::Message, data: vec![text("c"), text("\r\n")] };
+    let info = Value::VerbatimString { format: ::redis::VerbatimFormat::Text, text: "a\r\nb".into() };
+    assert_eq!(whole, [message, Value::Nil, info, Value::Int(1)]);
+    for size in 1..bytes.len() {
+        assert_eq!(in_pieces(bytes, size).unwrap(), whole, "{size}");
+    }
+}
+
+#[test]
 fn an_answer_may_be_larger_than_the_room_and_gives_it_back() {
     let body = "v".repeat(5 * KEPT);
     let mut replies = Replies::new();
