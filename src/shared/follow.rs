@@ -192,6 +192,10 @@ impl Follow {
     /// The connection is gone.
     pub(crate) fn lost(&mut self, act: &mut dyn FnMut(Action<'_>)) {
         self.reset();
+        if matches!(self.state, State::Replaying(_)) {
+            // It may be too much for one answer: it is not asked for again.
+            self.last = None;
+        }
         self.state = State::Down;
         if let Some(sent) = self.answered {
             let until = sent.saturating_add(self.bounds.staleness);

@@ -11,12 +11,12 @@
 #![expect(dead_code, reason = "the engine does not stand on it yet")]
 
 mod change;
-mod follow;
+pub(crate) mod follow;
 #[cfg(test)]
 #[path = "law_tests.rs"]
 mod law;
-mod message;
-mod replay;
+pub(crate) mod message;
+pub(crate) mod replay;
 
 pub(crate) use change::{Change, Control, Controlled};
 
@@ -78,6 +78,9 @@ pub(crate) struct Written {
     pub(crate) place: Place,
 }
 
+/// Stands for the control partition where [`Hear`] names partitions; no partition of data has this number.
+pub(crate) const CONTROL: u16 = u16::MAX;
+
 /// A change of many entries at once, by a number of the control clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Bump {
@@ -103,12 +106,15 @@ pub(crate) trait Hear: Send + Sync {
     /// Many entries have changed at once, whoever did it.
     fn bumped(&self, bump: &Controlled);
 
+    /// Bumps may have been missed: before anything is used, what is known of tags, patterns and clears is to be read anew.
+    fn read_control(&self);
+
     /// Another server answers than before, or the same one with another history: what it acknowledged lately may be
     /// undone.
     fn replaced(&self, partition: u16);
 
     /// Until when what is held of `partition` may be used without asking, on the clock of the engine; earlier than before
-    /// where the tier was lost.
+    /// where the tier was lost. [`CONTROL`]: until when the control clock may be taken for the newest.
     fn trusted(&self, partition: u16, until: Duration);
 }
 
