@@ -17,6 +17,7 @@ mod streams;
 #[cfg(test)]
 pub(crate) mod tests;
 mod transport;
+mod watch;
 
 pub(crate) use connection::{Connection, Wiring};
 pub(crate) use endpoint::Endpoint;

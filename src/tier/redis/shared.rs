@@ -24,6 +24,7 @@ use bytes::Bytes;
 use self::scripts::Runner;
 use super::link::Link;
 use super::names::Names;
+use super::watch::Watched;
 use super::{LARGEST_VALUE, fault, millis, too_large};
 use crate::error::{Error, Result};
 use crate::random::Random;
@@ -70,6 +71,19 @@ impl RedisShared {
     /// What this instance's messages carry.
     pub(crate) fn origin(&self) -> [u8; 8] {
         self.origin
+    }
+
+    /// Where all that it may change is announced: the partitions, and the control partition.
+    pub(super) fn watched(&self) -> (Vec<Watched>, Watched) {
+        let named = |channel: &String, sequence: &String, log: &String| Watched {
+            channel: channel.clone(),
+            sequence: sequence.clone(),
+            log: log.clone(),
+        };
+        let names = (0..self.names.partitions()).map(|index| self.names.partition(index));
+        let control = &self.names.control;
+        let data = names.map(|names| named(&names.channel, &names.sequence, &names.log)).collect();
+        (data, named(&control.channel, &control.sequence, &control.log))
     }
 
     /// Sees whether the namespace is laid out as this release does it; the first instance says how it is.
