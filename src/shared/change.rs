@@ -27,3 +27,17 @@ pub(crate) enum Control {
         pattern: String,
     },
 }
+
+/// All that was bumped so far, of one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Bumps {
+    /// The control clock.
+    pub(crate) clock: u64,
+    /// Everything that is older is gone.
+    pub(crate) cleared: u64,
+    /// A tag that is not among `tags` counts as bumped at this number.
+    pub(crate) tag_floor: u64,
+    pub(crate) tags: Vec<(String, u64)>,
+    /// Patterns by the number at which they were bumped.
+    pub(crate) rules: Vec<(String, u64)>,
+}

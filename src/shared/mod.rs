@@ -18,6 +18,8 @@ mod law;
 pub(crate) mod message;
 pub(crate) mod replay;
 
+#[cfg(feature = "redis")]
+pub(crate) use change::Bumps;
 pub(crate) use change::{Change, Control, Controlled};
 
 use std::time::Duration;

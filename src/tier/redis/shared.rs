@@ -9,6 +9,7 @@
 #![cfg_attr(not(test), expect(dead_code, reason = "the engine does not stand on it yet"))]
 
 mod change;
+mod control;
 mod lease;
 mod read;
 mod scriptless;

@@ -1,22 +1,9 @@
 -- CTL_BUMP  KEYS sequence, log, stamps, rules ; ARGV channel, origin (8), length of the log, how, name, most tags, most
 --           rules, newest number that the caller knows, layout, number of partitions
 --
--- how: 't' a tag, 'r' a rule (the name is a pattern), 'c' clear. Beside the stamps of the tags the hash has
--- _base   what a tag without a stamp was last bumped at      _clear   what everything was last cleared at; never falls
--- _last   the newest number given                            _rmax    the newest rule
+-- how: 't' a tag, 'r' a rule (the name is a pattern), 'c' clear.
 -- {number, how, cleared}: how is 'b' where all tags were forgotten and the floor under them raised, 'x' where the oldest rule
 -- became a clear at `cleared`.
-local stamps, rules = KEYS[3], KEYS[4]
-local function foreign(key, kind)
-  local is = redis.call('TYPE', key).ok
-  return is ~= kind and is ~= 'none'
-end
-if foreign(stamps, 'hash') then redis.call('UNLINK', stamps) end
-if foreign(rules, 'zset') then redis.call('UNLINK', rules) end
-local function field(name) return number(redis.call('HGET', stamps, name)) end
-local function put(name, n) redis.call('HSET', stamps, name, text(n)) end
-local function clear_at(n) if n > field('_clear') then put('_clear', n) end end
-
 local s = next_number(KEYS[1], KEYS[2])
 -- A lost clock stays above every number that was given.
 local floor = math.max(number(ARGV[8]) or 0, field('_last') or 0)
@@ -25,16 +12,10 @@ if s <= floor then
   redis.call('SET', KEYS[1], text(s))
 end
 -- What was lost counts as bumped just before.
-if not field('_base') then put('_base', s - 1) end
-if not field('_clear') then put('_clear', s - 1) end
+mend(s - 1)
 put('_last', s)
 redis.call('HSETNX', stamps, '_layout', ARGV[9])
 redis.call('HSETNX', stamps, '_partitions', ARGV[10])
-local newest_rule = field('_rmax')
-if newest_rule and redis.call('EXISTS', rules) == 0 then
-  clear_at(newest_rule)
-  redis.call('HDEL', stamps, '_rmax')
-end
 
 local how, name, cleared = ARGV[4], ARGV[5], nil
 if how == 't' then

@@ -6,11 +6,11 @@ use ::redis::Value;
 use bytes::Bytes;
 
 use super::super::fault;
-use super::scripts::{CTL_BUMP, CTL_LIFT, Denied, INVAL, PUT};
-use super::{KEYS, LAYOUT, LOG, RedisShared, at_least_one, stage, whole};
-use crate::error::{Error, Result};
+use super::scripts::{Denied, INVAL, PUT};
+use super::{KEYS, LOG, RedisShared, at_least_one, stage};
+use crate::error::Result;
 use crate::frame::hold;
-use crate::shared::{Bump, Control, Controlled, Place, Written};
+use crate::shared::{Place, Written};
 
 /// How many bytes of keys one command touches at the most.
 pub(super) const KEY_BYTES: usize = 256 << 10;
@@ -85,57 +85,6 @@ impl RedisShared {
             return Ok(place);
         }
         Err(fault::dropped(self.link().endpoint(), "an earlier connection may not have ended there yet"))
-    }
-
-    pub(super) async fn change_many(&self, bump: &Bump, known: u64) -> Result<Controlled> {
-        let (how, name) = match bump {
-            Bump::Tag(tag) => ("t", &**tag),
-            Bump::Pattern(glob) => ("r", &**glob),
-            Bump::Clear => ("c", ""),
-        };
-        let names = &self.names.control;
-        let keys = [&*names.sequence, &names.log, &names.stamps, &names.rules];
-        let call =
-            self.runner.call(&CTL_BUMP, &keys).arg(&names.channel).arg(&self.origin[..]).arg(LOG).arg(how).arg(name);
-        let call = call.arg(self.most_tags).arg(self.most_rules).arg(known).arg(LAYOUT).arg(self.names.partitions());
-        let answer = self.runner.run(call).await.map_err(needs_scripts)?;
-        let Value::Array(parts) = answer else { return Err(self.unexpected("CTL_BUMP")) };
-        let controlled = |clock: &Value, what: Control| {
-            whole(clock).map(|clock| Controlled { clock, what }).ok_or_else(|| self.unexpected("CTL_BUMP"))
-        };
-        match (&parts[..], bump) {
-            ([clock, Value::BulkString(how)], Bump::Tag(tag)) if how == b"t" => {
-                controlled(clock, Control::Tag(tag.clone()))
-            }
-            ([clock, Value::BulkString(how)], Bump::Tag(_)) if how == b"b" => controlled(clock, Control::TagFloor),
-            ([clock, Value::BulkString(how)], Bump::Clear) if how == b"c" => controlled(clock, Control::Clear),
-            ([clock, Value::BulkString(how)], Bump::Pattern(glob)) if how == b"r" => {
-                controlled(clock, Control::Pattern(glob.clone()))
-            }
-            ([clock, Value::BulkString(how), cleared], Bump::Pattern(glob)) if how == b"x" => {
-                let cleared = whole(cleared).ok_or_else(|| self.unexpected("CTL_BUMP"))?;
-                controlled(clock, Control::Rule { cleared, pattern: glob.clone() })
-            }
-            _ => Err(self.unexpected("CTL_BUMP")),
-        }
-    }
-
-    /// Lifts the control clock above all numbers that were given, where another server has taken over; `known` is the newest
-    /// that the caller has seen. To be done before the first bump there.
-    pub(crate) async fn lift_control(&self, known: u64) -> Result<u64> {
-        let names = &self.names.control;
-        let call = self.runner.call(&CTL_LIFT, &[&names.sequence, &names.log, &names.stamps]).arg(known);
-        let lifted = self.runner.run(call).await.map_err(needs_scripts)?;
-        whole(&lifted).ok_or_else(|| self.unexpected("CTL_LIFT"))
-    }
-}
-
-fn needs_scripts(denied: Denied) -> Error {
-    match denied {
-        Denied::Scripts(error) => {
-            Error::unsupported(format!("tags, patterns and clear need scripts at the server: {error}"))
-        }
-        denied => denied.into(),
     }
 }
 

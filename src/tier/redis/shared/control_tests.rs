@@ -1,6 +1,7 @@
 //! Changes of many entries at once, and the layout of a namespace.
 
 use super::*;
+use crate::shared::Bumps;
 
 fn control(name: &str) -> String {
     format!("tc:{{ns.ctl}}:{name}")
@@ -94,6 +95,43 @@ fn the_clock_is_lifted_above_all_that_was_given() {
     bed.server.command(&["DEL", &control("h")]);
     bed.server.command(&["SET", &control("seq"), "1000000000001"]);
     assert!(run(bed.shared.lift_control(0)) > first, "above the server's time");
+}
+
+#[test]
+fn what_was_bumped_is_read_at_once_and_what_was_lost_counts_as_bumped_now() {
+    let Some(bed) = Bed::start() else { return };
+    let read = || run(bed.shared.read_control());
+    // A namespace that nobody has used, as far as can be told: what is older is not known.
+    let new = read();
+    assert!(new.clock > 1_700_000_000_000_000);
+    assert_eq!(new, Bumps { cleared: new.clock, tag_floor: new.clock, tags: vec![], rules: vec![], ..new.clone() });
+    assert_eq!(read(), new);
+    run(bed.shared.check_layout());
+    let (a, b) = (bed.bump(tag("a")).clock, bed.bump(tag("ä\0")).clock);
+    let rule = bed.bump(pattern("x*")).clock;
+    let mut found = read();
+    found.tags.sort();
+    let tags = vec![("a".to_owned(), a), ("ä\0".to_owned(), b)];
+    let expected = Bumps { clock: rule, tags, rules: vec![("x*".to_owned(), rule)], ..new };
+    assert_eq!(found, expected);
+    // The rules were evicted, then all else.
+    bed.server.command(&["DEL", &control("r")]);
+    assert_eq!((read().cleared, read().rules), (rule, vec![]));
+    bed.server.command(&["DEL", &control("h")]);
+    assert_eq!((read().cleared, read().tag_floor, read().tags), (rule, rule, vec![]));
+    bed.server.command(&["DEL", &control("seq"), &control("h")]);
+    let after = read();
+    assert!(after.clock > rule);
+    assert_eq!((after.cleared, after.tag_floor), (after.clock, after.clock));
+
+    // Nonsense among the stamps is as new as can be, and a name that is no text is nobody's.
+    bed.server.command(&["HSET", &control("h"), "t:a", "x", "t:b", "99999999999999999", "other", "1"]);
+    bed.server.command_bytes(&[b"HSET", control("h").as_bytes(), b"t:\xff", b"1"]);
+    bed.server.command(&["ZADD", &control("r"), "inf", "p*"]);
+    let mut found = read();
+    found.tags.sort();
+    assert_eq!(found.tags, [("a".to_owned(), after.clock), ("b".to_owned(), after.clock)]);
+    assert_eq!(found.rules, [("p*".to_owned(), after.clock)]);
 }
 
 #[test]

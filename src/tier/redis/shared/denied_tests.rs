@@ -168,3 +168,52 @@ fn a_replica_refuses_changes_and_says_so() {
     let place = run(shared.invalidate(&["k"], Duration::ZERO))[0];
     assert_eq!(heard.next()[1..9], place.sequence.to_le_bytes());
 }
+
+/// All that the tier asks of a server.
+const COMMANDS: &str = "ping time client|info client|kill get mget getrange set setrange strlen incr del unlink rename exists \
+     type pexpire pttl publish xadd xrevrange hset hsetnx hget hmget hgetall hlen hdel zadd zcard zpopmin zrange eval evalsha";
+
+#[test]
+fn a_user_needs_these_commands_and_our_names_only() {
+    let granted: Vec<String> = COMMANDS.split_whitespace().map(|command| format!("+{command}")).collect();
+    let mut rules = vec!["--user", "app", "on", ">word", "~tc:{ns.*", "&tc:{ns.*", "-@all"];
+    rules.extend(granted.iter().map(|command| &**command));
+    let Some(server) = RedisServer::start_with(&rules) else { return };
+    let runtime = Runtime::start().unwrap();
+    let options = RedisOptions::new(format!("redis://app:word@127.0.0.1:{}", server.port()));
+    let shared = instance(&runtime, options.response_timeout(MINUTE).connect_timeout(MINUTE));
+    let bed = Bed { shared, runtime, server };
+    let shared = &bed.shared;
+    for round in 0..2 {
+        run(shared.check_layout());
+        assert!(run(shared.put("a", bytes("a", 1, b"v"), MINUTE)).stored);
+        assert_eq!(run(shared.lease("k", A, MINUTE, None)), Leased::Granted);
+        assert!(matches!(run(shared.lease("k", B, MINUTE, None)), Leased::Waits(_)));
+        assert!(run(shared.renew("k", A, MINUTE)));
+        assert!(run(shared.commit("k", A, bytes("k", 1, b"v"), MINUTE)));
+        assert!(matches!(run(shared.lease("k", A, MINUTE, None)), Leased::Stored(_)));
+        assert_eq!(run(shared.lease("j", A, MINUTE, None)), Leased::Granted);
+        run(shared.release("j", A));
+        assert!(run(shared.get("k")).is_some() && run(shared.header("k")).is_some());
+        assert_eq!(run(shared.get_many(&["k", "j"])).iter().flatten().count(), 1);
+        run(shared.invalidate(&["k"], Duration::from_millis(1)));
+        run(shared.invalidate(&["k"], Duration::ZERO));
+        for bump in [Bump::Tag("a".into()), Bump::Pattern(format!("{round}*")), Bump::Clear] {
+            run(shared.bump(&bump, 0));
+        }
+        run(shared.read_control());
+        run(shared.lift_control(0));
+        // On a new connection, which ends the one before.
+        let _ = block_on(shared.link().call_all(&[cmd("QUIT")]));
+        while block_on(shared.get("k")).is_err() {}
+        run(shared.settle("k"));
+        for lost in ["seq", "log"] {
+            bed.server.command(&["DEL", &under(lost)]);
+        }
+    }
+    // Patterns and tags beyond the bound, too.
+    let mut bed = bed;
+    (bed.shared.most_tags, bed.shared.most_rules) = (0, 0);
+    run(bed.shared.bump(&Bump::Tag("a".into()), 0));
+    run(bed.shared.bump(&Bump::Pattern("a*".into()), 0));
+}

@@ -137,6 +137,9 @@ fn foreign_stamps_and_rules_are_lost_ones() {
             bed.server.command(&["DEL", &name]);
             bed.server.command(&[kind, &name, "x"]);
             run(shared.check_layout());
+            assert!(run(shared.read_control()).clock >= last);
+            bed.server.command(&["DEL", &name]);
+            bed.server.command(&[kind, &name, "x"]);
             for bump in [Bump::Tag("a".into()), Bump::Pattern("b*".into()), Bump::Clear] {
                 let bumped = run(shared.bump(&bump, last));
                 assert!(bumped.clock > last && bumped.clock < 9_000_000_000_000_000, "{kind} {name} {bumped:?}");

@@ -25,23 +25,31 @@ struct Source {
     hash: String,
 }
 
+/// What all scripts share, and those on the control clock.
 const PRELUDE: &str = include_str!("../lua/prelude.lua");
-
+const CONTROL: &str = include_str!("../lua/control.lua");
 /// The first line of a script that is to work without memory to spare.
-const WITHOUT_MEMORY: Option<&str> = Some("#!lua flags=allow-oom\n");
+const WITHOUT_MEMORY: &str = "#!lua flags=allow-oom\n";
 
-pub(super) static LEASE: LazyLock<Script> = LazyLock::new(|| Script::of(include_str!("../lua/lease.lua"), None));
-pub(super) static RENEW: LazyLock<Script> = LazyLock::new(|| Script::of(include_str!("../lua/renew.lua"), None));
-pub(super) static COMMIT: LazyLock<Script> = LazyLock::new(|| Script::of(include_str!("../lua/commit.lua"), None));
-pub(super) static RELEASE: LazyLock<Script> =
-    LazyLock::new(|| Script::of(include_str!("../lua/release.lua"), WITHOUT_MEMORY));
-pub(super) static INVAL: LazyLock<Script> =
-    LazyLock::new(|| Script::of(include_str!("../lua/inval.lua"), WITHOUT_MEMORY));
-pub(super) static PUT: LazyLock<Script> = LazyLock::new(|| Script::of(include_str!("../lua/put.lua"), None));
-pub(super) static CTL_BUMP: LazyLock<Script> =
-    LazyLock::new(|| Script::of(include_str!("../lua/ctl_bump.lua"), WITHOUT_MEMORY));
-pub(super) static CTL_LIFT: LazyLock<Script> =
-    LazyLock::new(|| Script::of(include_str!("../lua/ctl_lift.lua"), WITHOUT_MEMORY));
+/// The script of that file.
+macro_rules! script {
+    ($name:ident = $file:literal $(after $before:ident)? $(, $flags:ident)?) => {
+        pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
+            let body = [$($before,)? include_str!(concat!("../lua/", $file))].concat();
+            Script::of(&body, [$($flags)?].first().copied())
+        });
+    };
+}
+
+script!(LEASE = "lease.lua");
+script!(RENEW = "renew.lua");
+script!(COMMIT = "commit.lua");
+script!(PUT = "put.lua");
+script!(RELEASE = "release.lua", WITHOUT_MEMORY);
+script!(INVAL = "inval.lua", WITHOUT_MEMORY);
+script!(CTL_BUMP = "ctl_bump.lua" after CONTROL, WITHOUT_MEMORY);
+script!(CTL_READ = "ctl_read.lua" after CONTROL, WITHOUT_MEMORY);
+script!(CTL_LIFT = "ctl_lift.lua", WITHOUT_MEMORY);
 
 impl Script {
     pub(super) fn of(body: &str, flags: Option<&str>) -> Self {

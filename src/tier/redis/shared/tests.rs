@@ -15,7 +15,7 @@ use crate::runtime::Runtime;
 use crate::shared::{Control, Life};
 
 #[path = "control_tests.rs"]
-mod control;
+mod control_clock;
 #[path = "denied_tests.rs"]
 mod denied;
 #[path = "foreign_tests.rs"]
