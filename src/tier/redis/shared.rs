@@ -69,6 +69,12 @@ impl RedisShared {
         }
     }
 
+    /// As if the server were older than Redis 7.
+    #[cfg(test)]
+    pub(super) fn before_7(self) -> Self {
+        Self { runner: self.runner.before_7(), ..self }
+    }
+
     /// What this instance's messages carry.
     pub(crate) fn origin(&self) -> [u8; 8] {
         self.origin

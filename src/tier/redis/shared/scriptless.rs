@@ -76,13 +76,14 @@ impl RedisShared {
     }
 
     /// Removes keys of one partition with commands that need no memory, then tells everybody to suspect all of it. A number
-    /// cannot be taken, so it is not said what has changed: whoever is not told would not notice either way.
+    /// cannot be taken; so the sequence and the log go with the keys, and who is not told notices by that.
     pub(super) async fn remove_without_memory(&self, index: u16, keys: &[&str]) -> Result<Place> {
         let names = self.names.partition(index);
         let mut unlink = cmd("UNLINK");
         keys.iter().for_each(|key| {
             unlink.arg(names.data(key)).arg(names.lease(key));
         });
+        unlink.arg(&names.sequence).arg(&names.log);
         self.link().call(unlink).await?;
         let mut publish = cmd("PUBLISH");
         publish.arg(&names.channel).arg([b"S", &[0; 8][..], &self.origin].concat());

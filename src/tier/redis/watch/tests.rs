@@ -189,6 +189,10 @@ impl Other {
         other
     }
 
+    fn before_7(self) -> Self {
+        Self { shared: self.shared.before_7(), ..self }
+    }
+
     fn remove(&self, key: &str) -> u64 {
         remove(&self.shared, key)
     }
@@ -291,6 +295,26 @@ fn a_log_that_was_trimmed_makes_its_partition_suspect() {
 }
 
 #[test]
+fn a_change_without_a_number_makes_its_partition_suspect_whether_it_is_heard_or_not() {
+    let Some(server) = RedisServer::start() else { return };
+    let other = Other::begun(&server).before_7();
+    let one = Instance::live(&server);
+    one.missing(&server, || {
+        server.command(&["CONFIG", "SET", "maxmemory", "1"]);
+        assert_eq!(other.remove("a"), 0);
+    });
+    one.wait_for(&Note::Suspect(0));
+    wait_for("it is live", || one.watch.deaf().is_none());
+    assert_eq!(one.notes.take(), [Note::Suspect(0)]);
+    assert_eq!(other.remove("b"), 0);
+    one.wait_for(&Note::Suspect(0));
+    server.command(&["CONFIG", "SET", "maxmemory", "0"]);
+    one.notes.take();
+    other.remove("c");
+    one.wait_for(&removed("c"));
+}
+
+#[test]
 fn a_server_that_restarts_is_another_and_everything_is_suspect() {
     let Some(mut server) = RedisServer::start() else { return };
     let other = Other::begun(&server);
@@ -300,6 +324,7 @@ fn a_server_that_restarts_is_another_and_everything_is_suspect() {
     let expected = [Note::Replaced(0), Note::Suspect(0), Note::Replaced(CONTROL), Note::ReadControl];
     assert_eq!(one.notes.take(), expected);
     wait_for("it is live", || one.watch.deaf().is_none());
+    wait_for("the other is back too", || block_on(other.shared.header("a")).is_ok());
     other.remove("a");
     one.wait_for(&removed("a"));
     assert_eq!(one.notes.all(), [Note::Suspect(0), removed("a")], "the first number of a new clock");
@@ -342,6 +367,18 @@ fn a_frozen_server_is_trusted_no_longer_than_agreed_until_it_is_back() {
     wait_for("it is trusted again", || one.is_trusted());
     assert!(!one.notes.has(&Note::Suspect(0)), "nothing was lost: {:?}", one.notes.all());
     wait_for("it has reconnected", || one.watch.stats().reconnects > 0);
+}
+
+#[test]
+fn a_connection_that_is_closed_is_trusted_no_longer_than_agreed() {
+    let Some(server) = RedisServer::start() else { return };
+    let one = Instance::start(&server, Notes::default(), |options| options.staleness = Duration::ZERO);
+    wait_for("it is trusted", || one.is_trusted());
+    one.missing(&server, || {
+        wait_for("it is noticed", || one.watch.deaf().is_some());
+        assert!(!one.is_trusted());
+    });
+    wait_for("it is trusted again", || one.is_trusted());
 }
 
 #[test]
