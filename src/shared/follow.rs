@@ -35,7 +35,7 @@ use std::time::Duration;
 #[cfg(test)]
 use crate::shared::law::planted;
 use crate::shared::message::{Keys, Message, Origin, Refused, Said, What};
-use crate::shared::replay::{Entry, Missing};
+use crate::shared::replay::{Entry, MOST_REPLAYED, Missing};
 use crate::shared::{Change, Controlled};
 #[cfg(not(test))]
 use crate::sync::planted;
@@ -100,8 +100,6 @@ pub(crate) struct Counts {
     pub(crate) suspects: u64,
 }
 
-/// More than this is not read from the log.
-pub(crate) const MOST_REPLAYED: u64 = 16_384;
 /// The most that is held back.
 const MOST_HELD: usize = 4096;
 const MOST_HELD_BYTES: usize = 4 << 20;

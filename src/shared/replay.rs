@@ -6,6 +6,9 @@ use crate::shared::message::Said;
 #[cfg(not(test))]
 use crate::sync::planted;
 
+/// More than this is not read from the log.
+pub(crate) const MOST_REPLAYED: u64 = 16_384;
+
 /// The numbers after the first up to the second, the second included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Missing {
