@@ -176,7 +176,7 @@ impl Watcher {
 
     /// Asks for the newest numbers, for the time, and last for the history that they are of.
     fn ask(&mut self, line: &mut Line) {
-        line.due = Instant::now() + self.options.heartbeat;
+        line.due = Instant::now() + self.options.heartbeat.max(Duration::from_millis(1));
         if line.asked.iter().any(|(asked, _)| matches!(asked, Asked::History)) {
             return;
         }
