@@ -29,8 +29,9 @@ fn user() -> User {
     User { id: 7, name: "Grace".into(), tags: vec!["a".into(), "ü".into()], score: Some(0.5) }
 }
 
-/// What differs from write to write: the write id, the time of the write, and the checksum, which covers the write id.
-const DRAWN: [std::ops::Range<usize>; 3] = [8..16, 24..32, 60..64];
+/// What differs from write to write: the write id, the time of the write, the control clock, which 0.1 did not have, and the
+/// checksum, which covers the write id.
+const DRAWN: [std::ops::Range<usize>; 4] = [8..16, 24..32, 32..40, 60..64];
 
 /// What each frame was made from.
 const FRAMES: [&str; 5] = ["document", "text", "raw", "absent", "grace"];
