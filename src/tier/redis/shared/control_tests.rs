@@ -83,11 +83,11 @@ fn the_clock_is_lifted_above_all_that_was_given() {
     let Some(bed) = Bed::start() else { return };
     let first = run(bed.shared.lift_control(0));
     assert!(first > 1_700_000_000_000_000);
-    // A server that has fallen behind, and does not know it.
-    let last = bed.bump(tag("a")).clock;
-    bed.server.command(&["SET", &control("seq"), &(last - 1_000_000).to_string()]);
+    // The server's clock has fallen behind, and its sequence too.
+    let ahead = bed.bump(tag("a")).clock + 1_000_000_000_000;
+    bed.server.command(&["HSET", &control("h"), "_last", &ahead.to_string()]);
     let lifted = run(bed.shared.lift_control(0));
-    assert!(lifted > last, "above the stamps");
+    assert!(lifted > ahead, "above the stamps");
     let known = lifted + 1_000_000_000;
     let lifted = run(bed.shared.lift_control(known));
     assert!(lifted > known, "above the caller");

@@ -14,6 +14,8 @@ use crate::random::SystemRandom;
 use crate::runtime::Runtime;
 use crate::shared::{Control, Life};
 
+#[path = "answers_tests.rs"]
+mod answers;
 #[path = "control_tests.rs"]
 mod control_clock;
 #[path = "denied_tests.rs"]
