@@ -7,8 +7,8 @@ use std::path::Path;
 
 /// What stands in backquotes or behind a link in `text` and looks like a path of this tree.
 fn paths(text: &str) -> BTreeSet<&str> {
-    const FOLDERS: [&str; 9] =
-        ["tests/", "loom-tests/", "fuzz/", "examples/", "perf/", "benches/", "ci/", "src/", "docs/"];
+    const FOLDERS: [&str; 10] =
+        ["tests/", "loom-tests/", "model/", "fuzz/", "examples/", "perf/", "benches/", "ci/", "src/", "docs/"];
     let words = text.split(|c: char| c.is_whitespace() || "`()[]".contains(c));
     let words = words.map(|word| word.trim_end_matches(['.', ',', ':', ';']));
     words.filter(|word| FOLDERS.iter().any(|folder| word.starts_with(folder))).collect()
