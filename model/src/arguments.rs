@@ -17,6 +17,7 @@ OPTIONS
     --json                 one JSON object on the last line, instead of a table
     --help                 this text
 
+The cases `walks` take ways at random instead of all: they go deep and prove nothing. All others visit every state.
 A case has a fix switched off and must break a law, or has all of them and must not. The exit status is 1 if a case differs
 from what is expected, 2 if the arguments are wrong.
 ";

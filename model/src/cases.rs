@@ -6,7 +6,7 @@ mod partition;
 use crate::control::Setting as Control;
 use crate::fix::Fix;
 use crate::partition::Setting as Partition;
-use crate::search::{Limits, Outcome, search};
+use crate::search::{Limits, Outcome, search, walk};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Expected {
@@ -30,6 +30,8 @@ pub(crate) struct Case {
     pub(crate) off: Option<Fix>,
     pub(crate) expected: Expected,
     pub(crate) protocol: Protocol,
+    /// So many walks at random instead of all states; 0: all states.
+    pub(crate) walks: u64,
 }
 
 /// How far the cases without a fault go.
@@ -43,9 +45,11 @@ pub(crate) enum Bound {
 
 impl Case {
     pub(crate) fn run(&self, limits: Limits) -> Outcome {
-        match &self.protocol {
-            Protocol::Partition(setting) => search(setting, limits),
-            Protocol::Control(setting) => search(setting, limits),
+        match (&self.protocol, self.walks) {
+            (Protocol::Partition(setting), 0) => search(setting, limits),
+            (Protocol::Control(setting), 0) => search(setting, limits),
+            (Protocol::Partition(setting), walks) => walk(setting, walks, limits),
+            (Protocol::Control(setting), walks) => walk(setting, walks, limits),
         }
     }
 

@@ -46,6 +46,7 @@ impl Row {
             "found": found(outcome),
             "law": broken.map(|broken| broken.law),
             "trace": broken.map(|broken| &broken.trace),
+            "walks": case.walks,
             "states": outcome.states,
             "depth": outcome.depth,
             "seconds": outcome.elapsed.as_secs_f64(),

@@ -17,7 +17,7 @@ pub(crate) fn broken() -> Vec<Case> {
     let case = |name, off, budget, kinds: &'static [Kind], may: &[May]| {
         let tagged = kinds.contains(&Tag);
         let setting = Setting { budget, tagged, kinds, may: Set::of(may), fixes: Set::ALL.without(off) };
-        Case { name, off: Some(off), expected: Expected::Violation, protocol: Protocol::Control(setting) }
+        Case { name, off: Some(off), expected: Expected::Violation, protocol: Protocol::Control(setting), walks: 0 }
     };
     vec![
         case("ctl1-floor-falls", Fix::FloorNeverFalls, budget(2, 2, 1), &[Clear], &[EvictHash]),
@@ -42,7 +42,13 @@ pub(crate) fn unbroken(bound: Bound) -> Vec<Case> {
     let mut cases = Vec::new();
     let mut add = |name, budget, tagged, kinds: &'static [Kind], may: &[May]| {
         let setting = Setting { budget, tagged, kinds, may: Set::of(may), fixes: Set::ALL };
-        cases.push(Case { name, off: None, expected: Expected::Nothing, protocol: Protocol::Control(setting) });
+        cases.push(Case {
+            name,
+            off: None,
+            expected: Expected::Nothing,
+            protocol: Protocol::Control(setting),
+            walks: 0,
+        });
     };
     add("control-evictions", budget(2, 1, 1), true, &[Tag, Clear, Rule], &[EvictHash, EvictRules, EvictClock]);
     add("control-two-evictions", budget(2, 1, 2), false, &[Clear, Rule], &[EvictHash, EvictRules, EvictClock]);

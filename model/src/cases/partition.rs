@@ -15,12 +15,12 @@ const SERVER_AND_WIRES: [May; 9] = {
 fn case(name: &'static str, off: Fix, budget: Budget, may: &[May]) -> Case {
     let setting = Setting { budget, may: Set::of(may), fixes: Set::ALL.without(off), ..Setting::quiet() };
     let expected = if off == Fix::OneWriterAtATime { Expected::Exception } else { Expected::Violation };
-    Case { name, off: Some(off), expected, protocol: Protocol::Partition(setting) }
+    Case { name, off: Some(off), expected, protocol: Protocol::Partition(setting), walks: 0 }
 }
 
 /// All fixes are on.
 fn whole(name: &'static str, setting: Setting) -> Case {
-    Case { name, off: None, expected: Expected::Nothing, protocol: Protocol::Partition(setting) }
+    Case { name, off: None, expected: Expected::Nothing, protocol: Protocol::Partition(setting), walks: 0 }
 }
 
 /// One read at a time in each of two instances.
@@ -125,7 +125,7 @@ pub(crate) fn unbroken(bound: Bound) -> Vec<Case> {
         whole("timeouts", two(timeouts(2, one), &[ResendLease, Cancel])),
         whole("set-and-timeouts", two(timeouts(1, budget(1, 1, 1)), &[ResendLease])),
         whole("set-and-fault", two(faults(1, timeouts(1, set)), &[LoseLink, EvictLog, Restart])),
-        whole("two-sets", two(timeouts(1, budget(0, 2, 0)), &[Cancel])),
+        whole("two-sets", two(timeouts(1, budget(0, 2, 1)), &[Cancel])),
         whole("clock-lost", two(faults(3, one), &lost_clock)),
         whole("clock-in-reach", in_reach),
         whole("failover", two(faults(1, one), &[FailOver])),
@@ -144,10 +144,36 @@ pub(crate) fn unbroken(bound: Bound) -> Vec<Case> {
         whole("at-least", two(faults(1, others(1, one)), &[AskAtLeast, LoseLink, LoseMessage, EvictLog])),
         whole("at-least-and-failover", two(faults(1, others(1, one)), &[AskAtLeast, FailOver])),
     ];
+    cases.extend(walks(bound));
     if bound == Bound::Large {
         cases.extend(unbroken_further());
     }
     cases
+}
+
+/// Everything at once, at random.
+fn walks(bound: Bound) -> Vec<Case> {
+    use May::*;
+    let rest = [Cancel, Renew, ResendLease, AskAtLeast];
+    let with = |more: &[May]| [&SERVER_AND_WIRES[..], &rest, more].concat();
+    let many = Budget { invalidations: 3, sets: 2, loads: 6, others: 2, timeouts: 3, faults: 4, holds: 0, spills: 0 };
+    let few = Budget { invalidations: 1, sets: 1, loads: 3, others: 1, timeouts: 1, faults: 2, holds: 0, spills: 0 };
+    let one = |name, budget, may: &[May], setting: Setting| Case {
+        walks: if bound == Bound::Small { 5_000 } else { 5_000_000 },
+        ..whole(name, Setting { budget, may: Set::of(may), ..setting })
+    };
+    let quiet = Setting::quiet();
+    let three = Setting { instances: 3, ..quiet };
+    let moves = [FailOver, Demote, Swap, Split];
+    vec![
+        one("walks", many, &with(&moves), quiet),
+        one("walks-few-writes", few, &with(&moves), quiet),
+        one("walks-clock", many, &with(&[StepClockBack]), quiet),
+        one("walks-of-three", many, &with(&moves), three),
+        one("walks-disk", Budget { spills: 2, ..many }, &with(&[Reopen]), quiet),
+        one("walks-disk-and-moves", Budget { spills: 2, ..many }, &with(&moves), quiet),
+        one("walks-hold", Budget { holds: 2, ..many }, &with(&[FailOver]), quiet),
+    ]
 }
 
 fn unbroken_further() -> Vec<Case> {
@@ -156,11 +182,7 @@ fn unbroken_further() -> Vec<Case> {
     let all = SERVER_AND_WIRES;
     let several = |budget, may: &[May]| Setting { budget, may: Set::of(may), ..quiet };
     let three = |budget, may: &[May]| Setting { instances: 3, ..two(budget, may) };
-    let many = Budget { invalidations: 1, sets: 1, loads: 2, others: 1, timeouts: 1, faults: 2, holds: 1, spills: 1 };
-    let rest = [AskAtLeast, StepClockBack, Cancel, ResendLease, FailOver, Demote, Swap, Reopen, Split];
-    let everything = two(many, &[&all[..], &rest].concat());
     vec![
-        whole("large-everything", everything),
         whole("large-races-of-two", several(budget(2, 0, 3), &[Renew])),
         whole("large-races-of-three", three(budget(2, 0, 2), &[])),
         whole("large-one-fault", several(faults(1, others(1, budget(1, 0, 2))), &all)),
@@ -171,7 +193,10 @@ fn unbroken_further() -> Vec<Case> {
         whole("large-set-and-timeouts", several(timeouts(2, budget(1, 1, 2)), &[ResendLease])),
         whole("large-two-sets", two(faults(1, timeouts(2, budget(1, 2, 1))), &[Cancel, Swap, LoseLink, EvictLog])),
         whole("large-split", two(faults(2, timeouts(1, budget(1, 1, 2))), &[Split, LoseLink, EvictLog, Cancel])),
-        whole("large-swapped", two(Budget { holds: 0, spills: 0, ..many }, &[Swap, LoseLink, EvictLog, AskAtLeast])),
+        whole(
+            "large-swapped",
+            two(faults(2, timeouts(1, others(1, budget(1, 1, 2)))), &[Swap, LoseLink, EvictLog, AskAtLeast]),
+        ),
         whole(
             "large-disk",
             two(faults(2, timeouts(1, spills(2, budget(2, 0, 2)))), &[LoseLink, EvictLog, Expire, Reopen]),

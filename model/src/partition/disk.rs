@@ -44,12 +44,14 @@ fn land(from: &State, i: usize, steps: &mut Steps<State>) {
 /// The process ends and starts again with what its disk has; it has heard of nothing yet.
 fn reopen(setting: &Setting, from: &State, i: usize, steps: &mut Steps<State>) {
     let one = &from.instances[i];
-    if !setting.may(May::Reopen) || from.budget.faults == 0 || one.disk.version == 0 {
+    if !setting.may(May::Reopen) || from.budget.faults == 0 {
         return;
     }
     let mut to = *from;
     to.budget.faults -= 1;
-    let disk = Disk { current: !setting.has(Fix::DiskKeepsEpoch), ..one.disk };
+    // A removal that was not on the disk yet is undone.
+    let version = if one.disk.version == 0 { 1 } else { one.disk.version };
+    let disk = Disk { version, current: !setting.has(Fix::DiskKeepsEpoch), ..Disk::default() };
     let link = Link { expired: true, ..Link::default() };
     to.instances[i] = Instance { disk, link, ..Instance::default() };
     steps.to(to, || format!("FAULT i{i} ends, and starts again with its disk"));

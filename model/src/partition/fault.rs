@@ -37,7 +37,6 @@ fn lag(from: &State, steps: &mut Steps<State>) {
     if from.lagging > 0 {
         let mut to = *from;
         to.lagging = 0;
-        to.instances.iter_mut().for_each(|one| one.held = false);
         steps.to(to, || "the source's replicas have caught up".into());
     }
 }
@@ -47,6 +46,9 @@ fn release(from: &State, steps: &mut Steps<State>) {
     if from.server.hold == Hold::Short || from.server.hold == Hold::Long && from.lagging == 0 {
         let mut to = *from;
         to.server.hold = Hold::None;
+        // On an instance it ends no earlier: it is counted from when it was heard of.
+        let long = from.server.hold == Hold::Long;
+        to.instances.iter_mut().for_each(|one| one.held &= !long);
         steps.to(to, || "the hold ends".into());
     }
 }
@@ -113,12 +115,7 @@ fn fail_over(setting: &Setting, fault: &State, steps: &mut Steps<State>) {
         let run = if matches!(may, May::Demote | May::Swap) { is.run } else { is.run + 1 };
         to.server = Server { identity: Identity { run, history: is.history + 1 }, ..replica };
         // What was not replicated may come back until it is sent again: no bound is promised across a failover.
-        for one in &mut to.instances {
-            one.known = 0;
-            for flight in &mut one.flights {
-                flight.need = 0;
-            }
-        }
+        to.instances.iter_mut().for_each(|one| one.forgive());
         if may == May::Swap {
             for message in to.instances.iter_mut().flat_map(|one| one.link.channel.as_mut_slice()) {
                 message.version = 0;

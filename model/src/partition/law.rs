@@ -56,7 +56,7 @@ pub(crate) fn broken(setting: &Setting, state: &State) -> Option<&'static str> {
 
 fn serves_while_down(state: &State, one: &Instance, version: u8) -> bool {
     one.link.expired
-        && one.link.phase == Phase::Down
+        && one.link.phase != Phase::Live
         && state.old.is_none()
         && version < state.server.newest
         && one.write.at == WriteAt::None
@@ -77,7 +77,10 @@ fn stranded(state: &State, one: &Instance, version: u8) -> bool {
 /// Whether L1 may answer who has the token of the last write.
 fn admits_token(setting: &Setting, state: &State, one: &Instance) -> bool {
     let (token, link) = (state.written, &one.link);
+    // Until its next heartbeat a link that stayed does not know that a failover has taken the write.
+    let unheard = !link.on_old && link.identity != state.server.identity && link.phase == Phase::Live;
     token.version > 0
+        && !unheard
         && (!setting.has(Fix::TokenNeedsLink) || link.phase == Phase::Live)
         && link.last >= token.number
         && (!setting.has(Fix::TokenNamesServer) || token.identity == link.identity)

@@ -11,10 +11,7 @@ const UNHEARD: u8 = 0;
 
 pub(crate) fn steps(setting: &Setting, from: &State, i: usize, steps: &mut Steps<State>) {
     match from.instances[i].link.phase {
-        Phase::Down => {
-            connect(from, i, steps);
-            expire(setting, from, i, steps);
-        }
+        Phase::Down => connect(setting, from, i, steps),
         Phase::Subscribed => identity(setting, from, i, steps),
         Phase::Replaying { to } => replay(setting, from, i, to, steps),
         Phase::Live => {
@@ -22,21 +19,26 @@ pub(crate) fn steps(setting: &Setting, from: &State, i: usize, steps: &mut Steps
             heartbeat(setting, from, i, steps);
         }
     }
+    expire(setting, from, i, steps);
     lose(setting, from, i, steps);
 }
 
-/// `connect` and `subscribe`: messages arrive from here on.
-fn connect(from: &State, i: usize, steps: &mut Steps<State>) {
+/// `connect` and `subscribe`: messages arrive from here on. A deposed master still takes links, but not one whose data
+/// connection leads elsewhere.
+fn connect(setting: &Setting, from: &State, i: usize, steps: &mut Steps<State>) {
     let mut to = *from;
-    let link = &mut to.instances[i].link;
-    link.phase = Phase::Subscribed;
-    link.on_old = false;
+    to.instances[i].link.phase = Phase::Subscribed;
     steps.to(to, || format!("i{i} link: connect, subscribe"));
+    if from.old.is_some() && (from.instances[i].data_on_old || !setting.has(Fix::LinkFollowsData)) {
+        to.instances[i].link.on_old = true;
+        steps.to(to, || format!("i{i} link: connect, subscribe at the deposed master"));
+    }
 }
 
 /// `max_disconnected_staleness` has passed.
 fn expire(setting: &Setting, from: &State, i: usize, steps: &mut Steps<State>) {
-    if !setting.may(May::Expire) || from.instances[i].link.expired {
+    let link = &from.instances[i].link;
+    if !setting.may(May::Expire) || link.expired || link.phase == Phase::Live {
         return;
     }
     let mut to = *from;
@@ -91,6 +93,7 @@ fn arrive(setting: &Setting, to: &mut State, i: usize) {
     let number = to.number(setting, on_old);
     let is = to.at(on_old).identity;
     lost_clock(to, i, number);
+    let same_process = to.instances[i].link.identity.run == is.run;
     to.instances[i].link.identity = is;
     live(to, i);
     let one = &mut to.instances[i];
@@ -107,7 +110,7 @@ fn arrive(setting: &Setting, to: &mut State, i: usize) {
         }
     }
     if setting.has(Fix::DataFollowsLink) {
-        to.drop_data(setting, i);
+        to.drop_data(setting, i, same_process);
     }
 }
 
@@ -115,7 +118,7 @@ fn arrive(setting: &Setting, to: &mut State, i: usize) {
 fn lost_clock(to: &mut State, i: usize, number: u8) {
     let on_old = to.instances[i].link.on_old;
     let (newest, era) = (to.server.newest, to.at(on_old).era);
-    let held = to.lagging > 0;
+    let held = to.lagging > 0 || to.server.hold == Hold::Long;
     let one = &mut to.instances[i];
     one.end_epoch();
     one.held |= held;
@@ -179,15 +182,14 @@ fn told(message: Message) -> String {
     }
 }
 
-/// What another one has announced goes; one's own is dealt with at its acknowledgement.
+/// What another one has announced goes; one's own is dealt with at its acknowledgement. A hold is taken note of.
 fn apply(setting: &Setting, to: &mut State, i: usize, message: Message) {
+    to.instances[i].held |= message.hold == Hold::Long;
     if message.origin == ELSEWHERE || usize::from(message.origin) == i {
         return;
     }
-    let lags = to.lagging > 0;
     let one = &mut to.instances[i];
     one.kill(setting.has(Fix::KillStopsSpill));
-    one.held |= message.hold != Hold::None && lags;
     if !one.link.on_old {
         one.known = one.known.max(message.version);
     }

@@ -34,6 +34,12 @@ fn another_writes(setting: &Setting, from: &State, i: usize) -> bool {
     if from.lagging > 0 && (from.server.hold != Hold::Long || !from.instances[i].held) {
         return true;
     }
+    // Whose process ended with a PUT on its way settles it no more.
+    let orphan =
+        |late: &Late| late.command == Command::Put && !from.instances[usize::from(late.origin)].queued.unsettled;
+    if setting.has(Fix::FailedPutIsSettled) && from.late.as_slice().iter().any(orphan) {
+        return setting.has(Fix::OneWriterAtATime);
+    }
     setting.has(Fix::OneWriterAtATime)
         && from.instances[..setting.instances].iter().enumerate().any(|(j, one)| {
             let unsettled = one.queued.unsettled && (j != i || !setting.has(Fix::FailedPutIsSettled));
@@ -141,9 +147,10 @@ fn acknowledge(setting: &Setting, from: &State, i: usize, steps: &mut Steps<Stat
     let one = &mut to.instances[i];
     let Write { put, version, current, on, hold, number, era, .. } = one.write;
     one.write = Write::default();
-    // Across a failover the bound is not promised.
     if on == here {
         one.known = one.known.max(version);
+    } else {
+        one.forgive();
     }
     if !put || setting.has(Fix::RingHoldsPuts) {
         one.ring = one.ring.max(version);
@@ -219,13 +226,14 @@ impl State {
         Some(to)
     }
 
-    /// The data connection is dropped and made anew, to the master. INVAL is sent again, PUT is downgraded.
-    pub(crate) fn drop_data(&mut self, setting: &Setting, i: usize) {
-        let here = self.server.identity;
-        let was_on_old = std::mem::take(&mut self.instances[i].data_on_old);
-        let one = &mut self.instances[i];
-        let same_process = one.write.put && one.link.identity.run == here.run && one.write.at == WriteAt::Sent;
-        if same_process && !self.late.is_full() && setting.may(May::Swap) {
+    /// The data connection is dropped and made anew, to where the link is. INVAL is sent again, PUT is downgraded.
+    pub(crate) fn drop_data(&mut self, setting: &Setting, i: usize, same_process: bool) {
+        let on_old = self.instances[i].link.on_old;
+        let here = self.identity(on_old);
+        let moved = std::mem::replace(&mut self.instances[i].data_on_old, on_old) != on_old;
+        let one = &self.instances[i];
+        let on_its_way = one.write.put && one.write.at == WriteAt::Sent;
+        if on_its_way && same_process && !self.late.is_full() && setting.may(May::Swap) {
             // What was sent may lie in front of the same process still.
             let late = late(setting, self, i);
             self.late.push(late);
@@ -235,7 +243,7 @@ impl State {
         let one = &mut self.instances[i];
         let elsewhere = one.write.at == WriteAt::Executed && one.write.on != here;
         match one.write.at {
-            WriteAt::Sent if one.write.put && was_on_old => self.fail(setting, i),
+            WriteAt::Sent if one.write.put && moved => self.fail(setting, i),
             WriteAt::Executed if elsewhere && one.write.put => self.fail(setting, i),
             WriteAt::Executed if elsewhere => one.write.at = WriteAt::Sent,
             _ => {}

@@ -39,6 +39,8 @@ fn acknowledge(setting: &Setting, from: &State, i: usize, steps: &mut Steps<Stat
     let Queued { version, executed, hold, .. } = std::mem::take(&mut one.queued);
     if executed == Some(here) {
         one.known = one.known.max(version);
+    } else {
+        one.forgive();
     }
     one.ring = one.ring.max(version);
     one.ring_hold = one.ring_hold.max(hold);

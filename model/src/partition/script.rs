@@ -124,6 +124,10 @@ impl State {
 
     fn announce(&mut self, setting: &Setting, old: bool, order: Order) -> Option<u8> {
         let Order { origin, hold, .. } = order;
+        // Who asks for no hold while the source's replicas lag waits until the one that it relies on stands again.
+        if self.lagging > 0 && hold.max(self.at(old).hold) != Hold::Long && setting.has(Fix::ResendKeepsHold) {
+            return None;
+        }
         let version = if order.counts { order.version } else { 0 };
         let number = self.send(setting, old, Message { number: 0, origin, version, hold })?;
         let server = self.at_mut(old);

@@ -318,6 +318,12 @@ impl Instance {
         self.put_in_slot(Slot::Empty);
     }
 
+    /// Across a failover no bound is promised: what was known of the server before binds nobody.
+    pub(crate) fn forgive(&mut self) {
+        self.known = 0;
+        self.flights.iter_mut().for_each(|flight| flight.need = 0);
+    }
+
     /// The entry of a revalidation is no longer the one that it asked about.
     pub(crate) fn put_in_slot(&mut self, slot: Slot) {
         self.slot = slot;

@@ -12,11 +12,13 @@
 mod fingerprint;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use std::time::{Duration, Instant};
 
 pub(crate) use fingerprint::Gather;
 use fingerprint::{Fingerprint, Seen, fingerprint};
+pub(crate) use walk::walk;
 
 /// What a search walks through.
 pub(crate) trait Model {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::cases::{Bound, Case, Protocol, cases};
+use crate::fix::Fix;
 use crate::partition::{Budget, Setting};
 
 /// Two walkers, each on its line of `length` places; alike but for their names.
@@ -145,6 +146,33 @@ fn with_and_without_symmetry_nothing_is_found_where_there_is_nothing() {
         // Each state stands for as many as there are orders, but for those that are their own mirror image.
         let orders = [0, 1, 2, 6][instances];
         assert!(used.states < ignored.states && ignored.states <= used.states * orders);
+    }
+}
+
+#[test]
+fn a_walk_finds_what_is_there_and_tells_the_way() {
+    let walkers = Walkers { length: 9, forbidden: Some([2, 1]) };
+    let found = walk(&walkers, 1_000, limits(Symmetry::Used)).broken.unwrap();
+    assert_eq!(found.law, "forbidden");
+    let again = walk(&walkers, 1_000, limits(Symmetry::Used)).broken.unwrap();
+    assert_eq!(found.trace, again.trace, "the same numbers, the same ways");
+}
+
+#[test]
+fn walks_find_fixes_that_are_off() {
+    let whole = cases(Bound::Small).into_iter().find(|case| case.name == "walks").unwrap();
+    let Protocol::Partition(setting) = whole.protocol else { panic!("{}", whole.name) };
+    for off in [
+        Fix::RenewNeverCreates,
+        Fix::FailedPutIsSettled,
+        Fix::SetFillsItsMarker,
+        Fix::ErrorKillsAgain,
+        Fix::ResendBypassesAndKills,
+        Fix::OneWriterAtATime,
+        Fix::UntrustedUntilLive,
+    ] {
+        let broken = Setting { fixes: setting.fixes.without(off), ..setting };
+        assert!(walk(&broken, whole.walks, limits(Symmetry::Used)).broken.is_some(), "{off:?}");
     }
 }
 
