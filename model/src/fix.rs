@@ -57,7 +57,9 @@ pub(crate) enum Fix {
     TokenNamesServer,
     /// 26: a clock that starts again has another name, which identity, heartbeat and token compare.
     ClockHasEra,
-    /// 27: who asks for at least a write is answered by L1 only while the link is live.
+    /// 27: data commands run only on the server that the link has seen, so that what it has to send again goes first.
+    DataWaitsForLink,
+    /// 28: who asks for at least a write is answered by L1 only while the link is live.
     TokenNeedsLink,
     /// Control 1: the floor of `clear` is made anew no lower than the clock.
     FloorNeverFalls,
@@ -106,6 +108,7 @@ impl Fix {
         Self::HeldIsNotKept,
         Self::TokenNamesServer,
         Self::ClockHasEra,
+        Self::DataWaitsForLink,
         Self::TokenNeedsLink,
         Self::FloorNeverFalls,
         Self::LostRulesRaiseFloor,

@@ -107,7 +107,8 @@ pub(crate) fn broken_too() -> Vec<Case> {
         case("ce24-kept-under-hold", HeldIsNotKept, holds(1, budget(0, 0, 1)), &[]),
         case("ce25-token-of-other-server", TokenNamesServer, faults(1, others(1, one)), &[FailOver, AskAtLeast]),
         clock,
-        case("ce27-token-without-link", TokenNeedsLink, faults(1, one), &[FailOver, AskAtLeast]),
+        case("ce27-data-before-link", DataWaitsForLink, faults(1, one), &[FailOver]),
+        case("ce28-token-without-link", TokenNeedsLink, faults(2, one), &[Swap, LoseLink, AskAtLeast]),
     ]
 }
 

@@ -53,7 +53,8 @@ fn reopen(setting: &Setting, from: &State, i: usize, steps: &mut Steps<State>) {
     let version = if one.disk.version == 0 { 1 } else { one.disk.version };
     let disk = Disk { version, current: !setting.has(Fix::DiskKeepsEpoch), ..Disk::default() };
     let link = Link { expired: true, ..Link::default() };
-    to.instances[i] = Instance { disk, link, ..Instance::default() };
+    let data_identity = from.identity(one.data_on_old);
+    to.instances[i] = Instance { disk, link, data_identity, ..Instance::default() };
     steps.to(to, || format!("FAULT i{i} ends, and starts again with its disk"));
 }
 

@@ -115,6 +115,10 @@ fn fail_over(setting: &Setting, fault: &State, steps: &mut Steps<State>) {
         let run = if matches!(may, May::Demote | May::Swap) { is.run } else { is.run + 1 };
         to.server = Server { identity: Identity { run, history: is.history + 1 }, ..replica };
         // What was not replicated may come back until it is sent again: no bound is promised across a failover.
+        if may == May::Swap {
+            // Nobody is told, until the next heartbeat.
+            to.instances.iter_mut().for_each(|one| one.own = 0);
+        }
         to.instances.iter_mut().for_each(|one| one.forgive());
         if may == May::Swap {
             for message in to.instances.iter_mut().flat_map(|one| one.link.channel.as_mut_slice()) {
@@ -152,6 +156,7 @@ fn bury(setting: &Setting, from: &State, steps: &mut Steps<State>) {
         if from.instances[i].data_on_old {
             let mut to = *from;
             to.instances[i].data_on_old = false;
+            to.instances[i].data_identity = to.server.identity;
             to.downgrade(setting, i);
             if setting.has(Fix::LinkFollowsData) && to.instances[i].link.on_old {
                 to.drop_link(i);
@@ -170,6 +175,7 @@ impl State {
             }
             if !old || self.instances[i].data_on_old {
                 self.instances[i].data_on_old = false;
+                self.instances[i].data_identity = self.server.identity;
                 self.downgrade(setting, i);
             }
         }

@@ -78,10 +78,10 @@ fn stranded(state: &State, one: &Instance, version: u8) -> bool {
 fn admits_token(setting: &Setting, state: &State, one: &Instance) -> bool {
     let (token, link) = (state.written, &one.link);
     // Until its next heartbeat a link that stayed does not know that a failover has taken the write.
-    let unheard = !link.on_old && link.identity != state.server.identity && link.phase == Phase::Live;
+    let unheard = !link.on_old && link.identity != state.server.identity && link.phase != Phase::Down;
     token.version > 0
-        && !unheard
         && (!setting.has(Fix::TokenNeedsLink) || link.phase == Phase::Live)
+        && !unheard
         && link.last >= token.number
         && (!setting.has(Fix::TokenNamesServer) || token.identity == link.identity)
         && (!setting.has(Fix::ClockHasEra) || token.era == link.era)

@@ -66,8 +66,18 @@ fn begin(setting: &Setting, from: &State, i: usize, steps: &mut Steps<State>) {
 
 fn ask(setting: &Setting, from: &State, i: usize, f: usize, steps: &mut Steps<State>) {
     let Flight { token, .. } = from.instances[i].flights[f];
-    let old = from.instances[i].data_on_old;
+    let one = &from.instances[i];
+    let old = one.data_on_old;
     let mut to = *from;
+    if one.queued.version > 0 && setting.has(Fix::ResendBypassesAndKills) {
+        to.instances[i].flights[f].unlease();
+        steps.to(to, || format!("i{i} load {f}: the key is queued, computes without a lease"));
+        return;
+    }
+    if !one.reaches_redis(setting) {
+        give_up(setting, from, i, f, steps);
+        return;
+    }
     let answer = to.lease(setting, old, token);
     let flight = &mut to.instances[i].flights[f];
     let words = match answer {
@@ -175,7 +185,7 @@ fn outcome(filled: bool) -> &'static str {
 
 fn commit(setting: &Setting, from: &State, i: usize, f: usize, steps: &mut Steps<State>) {
     let flight = from.instances[i].flights[f];
-    if flight.stored {
+    if flight.stored || !from.instances[i].reaches_redis(setting) {
         return;
     }
     let Flight { token, version, .. } = flight;

@@ -44,7 +44,7 @@ impl Model for Setting {
             for (i, one) in state.instances[..self.instances].iter_mut().enumerate() {
                 let link = Link { phase: Phase::Live, last: FIRST_NUMBER, identity, era: 1, ..Link::default() };
                 let slot = if has(i) { Slot::Value { version: 1, current: true } } else { Slot::Empty };
-                *one = Instance { slot, link, ..Instance::default() };
+                *one = Instance { slot, link, data_identity: identity, ..Instance::default() };
             }
             steps.to(state, || {
                 let is = |there: bool| if there { "v1" } else { "nothing" };

@@ -87,6 +87,9 @@ fn execute(setting: &Setting, from: &State, i: usize, steps: &mut Steps<State>) 
     let one = &from.instances[i];
     let Write { put, version, hold, .. } = one.write;
     let old = one.data_on_old;
+    if !one.reaches_redis(setting) {
+        return;
+    }
     let order = Order { origin: i as u8, version, hold, counts: true };
     let mut to = *from;
     if one.queued.unsettled && setting.has(Fix::FailedPutIsSettled) && (!put || setting.has(Fix::PutSettlesToo)) {
@@ -147,6 +150,7 @@ fn acknowledge(setting: &Setting, from: &State, i: usize, steps: &mut Steps<Stat
     let one = &mut to.instances[i];
     let Write { put, version, current, on, hold, number, era, .. } = one.write;
     one.write = Write::default();
+    one.own = one.own.max(version);
     if on == here {
         one.known = one.known.max(version);
     } else {
@@ -212,6 +216,7 @@ impl State {
             one.kill(setting.has(Fix::KillStopsSpill));
         }
         // Here it is done, whatever became of it elsewhere.
+        one.own = one.own.max(version);
         one.known = one.known.max(version);
     }
 
@@ -230,6 +235,7 @@ impl State {
     pub(crate) fn drop_data(&mut self, setting: &Setting, i: usize, same_process: bool) {
         let on_old = self.instances[i].link.on_old;
         let here = self.identity(on_old);
+        self.instances[i].data_identity = here;
         let moved = std::mem::replace(&mut self.instances[i].data_on_old, on_old) != on_old;
         let one = &self.instances[i];
         let on_its_way = one.write.put && one.write.at == WriteAt::Sent;

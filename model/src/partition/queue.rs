@@ -19,6 +19,9 @@ pub(crate) fn steps(setting: &Setting, from: &State, i: usize, steps: &mut Steps
 
 fn resend(setting: &Setting, from: &State, i: usize, steps: &mut Steps<State>) {
     let one = &from.instances[i];
+    if !one.reaches_redis(setting) {
+        return;
+    }
     let Queued { version, unsettled, hold, .. } = one.queued;
     let settles = unsettled && setting.has(Fix::FailedPutIsSettled);
     let mut to = *from;

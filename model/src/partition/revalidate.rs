@@ -40,9 +40,13 @@ fn begin(setting: &Setting, from: &State, i: usize, steps: &mut Steps<State>) {
 fn ask(setting: &Setting, from: &State, i: usize, f: usize, same_entry: bool, steps: &mut Steps<State>) {
     let one = &from.instances[i];
     let flight = one.flights[f];
+    if !one.reaches_redis(setting) {
+        return;
+    }
+    let queued = one.queued.version > 0 && setting.has(Fix::ResendBypassesAndKills);
     let there = from.at(one.data_on_old).data;
     let mut to = *from;
-    if there == flight.version {
+    if there == flight.version && !queued {
         to.instances[i].flights[f].at = At::Unchanged { same_entry };
         steps.to(to, || format!("i{i} read {f}: GETRANGE finds v{there} unchanged"));
         return;

@@ -4,8 +4,10 @@
 //! was read from, a token a small number that is renamed, and an epoch only whether it is the instance's current one:
 //! epochs grow, so that one which has ended is never met again.
 
+use crate::fix::Fix;
+
 use super::list::List;
-use super::setting::Budget;
+use super::setting::{Budget, Setting};
 
 pub(crate) const INSTANCES: usize = 3;
 pub(crate) const FLIGHTS: usize = 2;
@@ -93,6 +95,8 @@ pub(crate) struct Instance {
     pub(crate) link: Link,
     /// The data connection leads to the deposed master.
     pub(crate) data_on_old: bool,
+    /// Whom the data connection found at its other end when it was made.
+    pub(crate) data_identity: Identity,
     pub(crate) flights: [Flight; FLIGHTS],
     pub(crate) write: Write,
     pub(crate) queued: Queued,
@@ -103,6 +107,8 @@ pub(crate) struct Instance {
     pub(crate) held: bool,
     /// The oldest version that a read which begins now may return.
     pub(crate) known: u8,
+    /// The newest version that was written here, whatever the outcome: no failover brings an older one back here.
+    pub(crate) own: u8,
 }
 
 /// The key's place in L1.
@@ -318,10 +324,16 @@ impl Instance {
         self.put_in_slot(Slot::Empty);
     }
 
-    /// Across a failover no bound is promised: what was known of the server before binds nobody.
+    /// Across a failover no bound is promised: what was known of the server before binds nobody, but for one's own writes.
     pub(crate) fn forgive(&mut self) {
-        self.known = 0;
-        self.flights.iter_mut().for_each(|flight| flight.need = 0);
+        self.known = self.known.min(self.own);
+        let own = self.own;
+        self.flights.iter_mut().for_each(|flight| flight.need = flight.need.min(own));
+    }
+
+    /// Whether data commands may run.
+    pub(crate) fn reaches_redis(&self, setting: &Setting) -> bool {
+        !setting.has(Fix::DataWaitsForLink) || self.data_identity == self.link.identity
     }
 
     /// The entry of a revalidation is no longer the one that it asked about.
