@@ -12,6 +12,7 @@ pub(crate) fn measure(rounds: Option<usize>) -> Report {
         scenario: "handles",
         about: format!("hits in L1, 16-byte keys, 100-byte values, one thread; {rounds} interleaved rounds"),
         packages: &["multi-tier-cache", "moka", "quick_cache", "foyer-memory", "papaya"],
+        totals: None,
         rows: Vec::new(),
         targets: Vec::new(),
     };

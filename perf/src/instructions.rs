@@ -26,6 +26,7 @@ pub(crate) fn measure(recorded: Option<&Recorded>) -> Result<Report, Unmeasured>
         scenario: "instructions",
         about: "instructions per hit of one key, the read loop included; counted by valgrind".into(),
         packages: &["multi-tier-cache", "moka", "quick_cache", "foyer-memory", "papaya"],
+        totals: None,
         rows: Vec::new(),
         targets: Vec::new(),
     };

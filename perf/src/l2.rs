@@ -65,6 +65,7 @@ pub(crate) fn measure(rounds: Option<usize>) -> Result<Report, Unmeasured> {
              {READS} reads by one caller, fewer of {READS_TOGETHER} by several"
         ),
         packages: &["redis", "multi-tier-cache"],
+        totals: None,
         rows: (0..remotes.len()).map(row).collect(),
         targets: vec![target(BYPASS), target(PROMOTE)],
     })

@@ -80,6 +80,7 @@ pub(crate) fn measure(rounds: Option<usize>) -> Report {
             WINDOW.as_millis()
         ),
         packages: &["moka", "quick_cache", "foyer-memory", "multi-tier-cache"],
+        totals: None,
         rows: Vec::new(),
         targets: Vec::new(),
     };

@@ -31,6 +31,7 @@ pub(crate) fn measure() -> Result<Report, Unmeasured> {
                 tenth more, each contender in a process of its own: what became resident (RSS) and what the heap was asked for"
             .into(),
         packages: &["moka", "quick_cache", "foyer-memory", "papaya", "multi-tier-cache"],
+        totals: None,
         rows: Vec::new(),
         targets: Vec::new(),
     };

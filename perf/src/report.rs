@@ -29,6 +29,8 @@ pub(crate) struct Report {
     pub(crate) packages: &'static [&'static str],
     pub(crate) rows: Vec<Row>,
     pub(crate) targets: Vec<Target>,
+    /// Further fields of the JSON.
+    pub(crate) totals: Option<Map<String, Value>>,
 }
 
 /// One contender's figures, in the order of the table's columns.
@@ -86,14 +88,18 @@ impl Report {
             };
             json!({"name": target.name, "value": rounded(target.value), word: bound, "ok": target.is_met()})
         };
-        json!({
+        let mut whole = json!({
             "scenario": self.scenario,
             "about": self.about,
             "machine": machine::machine(),
             "versions": machine::versions(self.packages),
             "rows": self.rows.iter().map(row).collect::<Vec<_>>(),
             "targets": self.targets.iter().map(target).collect::<Vec<_>>(),
-        })
+        });
+        if let Value::Object(whole) = &mut whole {
+            whole.extend(self.totals.clone().unwrap_or_default());
+        }
+        whole
     }
 }
 

@@ -43,6 +43,7 @@ pub(crate) fn measure(rounds: Option<usize>) -> Report {
             COMPUTATION.as_millis()
         ),
         packages: &["multi-tier-cache", "moka", "tokio"],
+        totals: None,
         rows: (0..contenders.len()).map(row).collect(),
         targets: vec![
             Target::at_most("computations, tasks and threads, in the worst round", most(all), 1.0),

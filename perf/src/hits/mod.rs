@@ -54,6 +54,7 @@ pub(crate) fn measure(traces: &[Trace], threads: Option<usize>) -> Report {
             traces.len(),
         ),
         packages: &["moka", "quick_cache", "foyer-memory"],
+        totals: None,
         rows: replayed.iter().map(|row| figures(&row.name, row.capacity as f64, |which| row.ratios[which])).collect(),
         targets: Vec::new(),
     };

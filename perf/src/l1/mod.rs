@@ -26,6 +26,7 @@ pub(crate) fn measure(rounds: Option<usize>) -> Report {
              interleaved rounds"
         ),
         packages: &["moka", "quick_cache", "foyer-memory", "papaya", "multi-tier-cache"],
+        totals: None,
         rows: Vec::new(),
         targets: Vec::new(),
     };
