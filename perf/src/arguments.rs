@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::coherence;
+
 pub(crate) const HELP: &str = "\
 perf: measurements of tercel against its rivals, each a ratio inside one interleaved run
 
@@ -17,6 +19,8 @@ SCENARIO
     memory         resident bytes per entry, each contender in a process of its own
     hits           hit ratios on traces: the real L1 against OPT, LRU and the rivals
     all            all of these
+    coherence      instances on one redis-server, with faults: reads that contradict a returned invalidation, and what is stale
+                   in the end
 
 OPTIONS
     --json           one JSON object on standard output (for `all`, an array), instead of tables
@@ -28,12 +32,24 @@ OPTIONS
     --threads N      hits: replays at a time; as many as there are cores by default
     --help           this text
 
+OPTIONS of coherence
+    --mode MODE      full: the engine (default); plain: GET, SETEX, DEL and PUBLISH, which is to be caught
+    --faults LIST    none (default), all, or of kill-subscribers, freeze, restart, flushall, evict, oom, script-flush and
+                     slow-subscriber one or several, with commas between them
+    --instances N    instances in this process, each with a runtime of its own (default: 4)
+    --seconds N      how long they work (default: 30)
+    --seed N         what is drawn: keys, pauses, faults (default: another one each time; it is told)
+    --reads N        reads a second, of all instances (default: 1600)
+    --writes N       invalidations a second, of all instances (default: 100); writes through the cache are a quarter of that
+    --delta MS       after so long every instance that reaches Redis has to know of an invalidation (default: 300)
+
 The exit status is 1 if a target is missed, 2 if the arguments are wrong. A scenario whose tool is missing is skipped and
 says so.
 ";
 
 #[derive(Debug, PartialEq)]
 pub(crate) enum Scenario {
+    Coherence,
     Handles,
     Instructions,
     Stampede,
@@ -49,7 +65,7 @@ pub(crate) enum Scenario {
 }
 
 impl Scenario {
-    /// Those that `all` runs.
+    /// Those that `all` runs: the measurements.
     fn all() -> Vec<Self> {
         use Scenario::{Handles, Hits, Instructions, L1, L2, Latency, Memory, Stampede};
         vec![L1, Latency, Memory, Hits, Handles, Instructions, Stampede, L2]
@@ -66,6 +82,7 @@ pub(crate) struct Arguments {
     pub(crate) trace: Option<PathBuf>,
     pub(crate) against: Option<PathBuf>,
     pub(crate) threads: Option<usize>,
+    pub(crate) coherence: coherence::Options,
 }
 
 impl Arguments {
@@ -90,6 +107,7 @@ impl Arguments {
                 "instructions" => parsed.scenarios.push(Scenario::Instructions),
                 "stampede" => parsed.scenarios.push(Scenario::Stampede),
                 "l2" => parsed.scenarios.push(Scenario::L2),
+                "coherence" => parsed.scenarios.push(Scenario::Coherence),
                 "all" => {
                     parsed.all = true;
                     parsed.scenarios = Scenario::all();
@@ -99,6 +117,7 @@ impl Arguments {
                     let scenario = if word == "spin" { Scenario::Spin } else { Scenario::Hold };
                     parsed.scenarios = vec![scenario(name, count)];
                 }
+                _ if parsed.coherence.take(&word, &mut next)? => {}
                 unknown => return Err(format!("`{unknown}` is neither a scenario nor an option")),
             }
         }

@@ -2,6 +2,7 @@
 
 mod allocations;
 mod arguments;
+mod coherence;
 mod handles;
 mod hits;
 mod instructions;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
                 Err(problem) => return refuse(&problem),
             },
             Scenario::L2 => l2::measure(arguments.rounds),
+            Scenario::Coherence => coherence::measure(&arguments.coherence),
         };
         match report {
             Ok(report) => {

@@ -1,0 +1,71 @@
+//! When an instance has to know of a change that another one made.
+
+use std::time::Duration;
+
+use super::Grants;
+use crate::coherence::history::{Change, Done, Events, Span};
+use crate::coherence::instance::Promises;
+
+/// The stated delays, and what lengthens them.
+pub(super) struct Delays<'a> {
+    grants: &'a Grants,
+    promises: &'a Promises,
+    /// For each instance, when Redis did not answer it.
+    outages: &'a [Vec<Span>],
+    /// When connections that carry messages may have broken.
+    cuts: Vec<Span>,
+}
+
+impl<'a> Delays<'a> {
+    pub(super) fn new(events: &'a Events, promises: &'a Promises, grants: &'a Grants) -> Self {
+        let cuts = events.strikes.iter().filter(|strike| strike.cuts).map(|strike| strike.span).collect();
+        Self { grants, promises, outages: &events.outages, cuts }
+    }
+
+    /// When the instance that made a change has to know of it: at once, unless the call said nothing.
+    pub(super) fn own(change: &Change) -> Option<Duration> {
+        (change.done != Done::Unknown).then_some(change.end)
+    }
+
+    /// When `instance`, another one, has to know of `change`; never if it was not acknowledged.
+    pub(super) fn due(&self, instance: usize, change: &Change) -> Option<Duration> {
+        (change.done == Done::Acknowledged).then(|| self.after(instance, change.end))
+    }
+
+    /// When a message that Redis had at `since` has arrived at `instance`, or the instance has ceased to trust its L1.
+    ///
+    /// Calm: after `delta`. Where a connection broke about then: after `link` more. Where Redis did not answer the instance:
+    /// once it answers again, after as long a time as it was silent (the pauses between attempts to connect double), `link`
+    /// and `delta`; but not later than the promised time of trust after the silence began.
+    pub(super) fn after(&self, instance: usize, since: Duration) -> Duration {
+        let Grants { delta, link, .. } = *self.grants;
+        let mut due = since + delta;
+        if meets(&self.cuts, since.saturating_sub(link), due) {
+            due += link;
+        }
+        let outages = &self.outages[instance];
+        let first = outages.partition_point(|outage| outage.end <= since);
+        for outage in &outages[first..] {
+            if outage.begin >= due {
+                break;
+            }
+            let connected = outage.end + (outage.end - outage.begin) + link + delta;
+            let distrusted = outage.begin + self.promises.disconnected + self.promises.detection + delta;
+            due = due.max(connected.min(distrusted));
+        }
+        due
+    }
+
+    /// Whether anything happened to the connections of `instance` in that time, or shortly before.
+    pub(super) fn disturbed(&self, instance: usize, begin: Duration, end: Duration) -> bool {
+        let calm = |span: &Span| self.after(instance, span.begin).max(span.end) + self.grants.link;
+        let hits = |spans: &[Span]| spans.iter().any(|span| span.begin <= end && begin <= calm(span));
+        hits(&self.cuts) || hits(&self.outages[instance])
+    }
+}
+
+/// Whether one of `spans`, whose beginnings and ends are in order, meets that time.
+pub(super) fn meets(spans: &[Span], begin: Duration, end: Duration) -> bool {
+    let first = spans.partition_point(|span| span.end < begin);
+    spans.get(first).is_some_and(|span| span.meets(begin, end))
+}

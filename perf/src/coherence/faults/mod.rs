@@ -1,0 +1,93 @@
+//! What is done to Redis while the instances work, on a schedule that the seed draws.
+
+mod kinds;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use benches::redis_server::RedisServer;
+use fastrand::Rng;
+
+use super::history::{History, Span, Strike};
+pub(crate) use kinds::Kind;
+
+/// Something that goes wrong, and is put right again.
+pub(super) trait Fault: Send {
+    fn start(&mut self, redis: &mut RedisServer);
+    fn heal(&mut self, redis: &mut RedisServer);
+}
+
+/// How a kind of fault comes and goes.
+#[derive(Clone, Copy)]
+struct Rhythm {
+    /// Between its beginning and its healing, at least and at most.
+    lasts: [Duration; 2],
+    /// Between its healing and the next one.
+    pauses: [Duration; 2],
+    /// How often it comes in its turn, where several kinds take turns.
+    repeats: usize,
+}
+
+impl Rhythm {
+    const fn millis(lasts: [u64; 2], pauses: [u64; 2], repeats: usize) -> Self {
+        const fn range(of: [u64; 2]) -> [Duration; 2] {
+            [Duration::from_millis(of[0]), Duration::from_millis(of[1])]
+        }
+        Self { lasts: range(lasts), pauses: range(pauses), repeats }
+    }
+}
+
+/// Makes faults of these kinds until `stop`, and gives the server back whole.
+pub(super) fn make(
+    kinds: Vec<Kind>,
+    seed: u64,
+    channel: &'static str,
+    mut redis: RedisServer,
+    history: Arc<History>,
+    stop: Arc<AtomicBool>,
+) -> JoinHandle<RedisServer> {
+    thread::spawn(move || {
+        let mut random = Rng::with_seed(seed);
+        // SeqCst: a flag that is seen within a pause; order does not matter.
+        let stopped = || stop.load(Ordering::SeqCst);
+        wait(Duration::from_millis(500), &stopped);
+        while !stopped() && !kinds.is_empty() {
+            let kind = kinds[random.usize(..kinds.len())];
+            let rhythm = kind.rhythm();
+            for _ in 0..rhythm.repeats {
+                if stopped() {
+                    break;
+                }
+                let mut fault = kind.fault(channel);
+                let begin = history.now();
+                fault.start(&mut redis);
+                // What is broken is healed although the run ends meanwhile.
+                wait(between(&mut random, rhythm.lasts), &stopped);
+                fault.heal(&mut redis);
+                let span = Span { begin, end: history.now() };
+                let (cuts, loses_leases) = (kind.cuts(), kind.loses_leases());
+                history.note(|events| events.strikes.push(Strike { fault: kind.name(), span, cuts, loses_leases }));
+                wait(between(&mut random, rhythm.pauses), &stopped);
+            }
+        }
+        redis
+    })
+}
+
+fn between(random: &mut Rng, [least, most]: [Duration; 2]) -> Duration {
+    least + Duration::from_micros(random.u64(0..=(most - least).as_micros() as u64))
+}
+
+/// Sleeps for `time`, or until `stopped`.
+fn wait(time: Duration, stopped: &impl Fn() -> bool) {
+    let until = Instant::now() + time;
+    while !stopped() {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        thread::sleep(left.min(Duration::from_millis(50)));
+    }
+}
