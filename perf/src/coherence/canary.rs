@@ -1,6 +1,7 @@
 //! When an instance could reach Redis: a connection of its own that asks for an answer again and again.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -13,19 +14,32 @@ const TIMEOUT: Duration = Duration::from_millis(400);
 /// A silence that is longer is an outage; one that is shorter is within the stated delay.
 const OUTAGE: Duration = Duration::from_millis(100);
 
-/// Asks until it is aborted. Runs on the instance's own runtime, so that its silences are those of the instance.
-pub(super) async fn watch(instance: usize, url: String, history: Arc<History>) {
+/// The longest that it waits for a last answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Asks until `stop`, and then for one more answer, so that no silence is without an end. Runs on the instance's own
+/// runtime: its silences are those of the instance.
+pub(super) async fn watch(instance: usize, url: String, history: Arc<History>, stop: Arc<AtomicBool>) {
     let Ok(client) = Client::open(url) else { return };
     let mut connection = None;
     // The last question that was answered was asked then.
     let mut reached = history.now();
+    let mut stopped = None;
     loop {
         let asked = history.now();
-        if ask(&client, &mut connection).await.is_ok() {
+        // SeqCst: a flag that is seen in the next turn; order does not matter.
+        if stopped.is_none() && stop.load(Ordering::SeqCst) {
+            stopped = Some(asked);
+        }
+        let given_up = stopped.is_some_and(|stopped| asked > stopped + PATIENCE);
+        if given_up || ask(&client, &mut connection).await.is_ok() {
             let answered = history.now();
             if answered.saturating_sub(reached) > OUTAGE + EVERY {
                 let span = Span { begin: reached, end: answered };
                 history.note(|events| events.outages[instance].push(span));
+            }
+            if stopped.is_some() {
+                return;
             }
             reached = asked;
         } else {

@@ -53,6 +53,7 @@ impl Mode for Full {
             read: TIER,
             // Its own turn, and that of a write of the same key before it.
             change: 2 * TIER,
+            flight: TIER,
             disconnected: Duration::from_secs(2),
             detection: Duration::from_millis(1500),
         }

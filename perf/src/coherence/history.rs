@@ -107,10 +107,18 @@ impl Span {
 pub(super) struct Strike {
     pub(super) fault: &'static str,
     pub(super) span: Span,
+    /// The one instance that it strikes; all of them if there is none.
+    pub(super) instance: Option<usize>,
     /// Whether connections that carry messages may have broken.
     pub(super) cuts: bool,
     /// Whether leases may be lost.
     pub(super) loses_leases: bool,
+}
+
+impl Strike {
+    pub(super) fn hits(&self, instance: usize) -> bool {
+        self.instance.is_none_or(|one| one == instance)
+    }
 }
 
 /// How much an instance had in L1.
@@ -135,6 +143,8 @@ pub(super) struct Events {
     pub(super) stalls: Vec<Span>,
     pub(super) samples: Vec<Sample>,
     pub(super) cancelled: u64,
+    /// Actors whose calls did not come back.
+    pub(super) hung: usize,
 }
 
 /// Where events are put down while they happen.

@@ -54,6 +54,8 @@ pub(super) struct Promises {
     /// A read, besides the loaders that it runs or waits for.
     pub(super) read: Duration,
     pub(super) change: Duration,
+    /// For how long, besides its loader, a load may be joined where Redis does not answer.
+    pub(super) flight: Duration,
     /// For how long an instance serves L1 after its connection was noticed to be down.
     pub(super) disconnected: Duration,
     /// How long it takes at most to notice.

@@ -21,30 +21,41 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use benches::redis_server::RedisServer;
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::report::{Report, Unmeasured};
 use actors::Stage;
-use checks::{Findings, Grants, Invariant};
+use checks::{Findings, Grants, Leftovers};
+use faults::Lab;
 use history::History;
 use instance::{Figures, Instance, Mode};
 pub(crate) use options::Options;
 use options::Which;
 use process::{Held, Runtime};
-use settle::Settled;
+use settle::{Settled, Waits};
 use source::Source;
+use wire::Wire;
 
 /// To notice that a connection broke, to connect and to catch up.
 const LINK: Duration = Duration::from_millis(700);
 /// On top of every budget.
 const SLACK: Duration = Duration::from_millis(50);
+
+/// The longest that instances may take to be well again.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Threads and connections may take so long to end.
+const LEAVING: Duration = Duration::from_secs(5);
+/// An actor that does not end for so long after the run hangs: some call of its does not come back.
+const HUNG: Duration = Duration::from_secs(30);
 
 /// A run that is over.
 struct Run {
@@ -88,84 +99,96 @@ fn run(options: &Options, says: bool) -> Result<Run, Unmeasured> {
     drop(Runtime::start(0)?);
     let held = Held::now();
     let runtimes: Vec<_> = (0..options.instances).map(Runtime::start).collect::<Result<_, _>>()?;
-    let stage = stage(&*mode, &redis, &runtimes, seed)?;
-    let redis = perform(&stage, &*mode, redis, options, says)?;
+    let laying =
+        options.faults.iter().any(|kind| kind.needs_wires()).then(|| Runtime::start(options.instances)).transpose()?;
+    let lay = |_: usize| laying.as_ref().map(|runtime| Wire::lay(runtime, redis.port())).transpose();
+    let wires: Vec<_> =
+        (0..options.instances).filter_map(|instance| lay(instance).transpose()).collect::<Result<_, _>>()?;
+    let lab = Lab { redis, wires, channel: mode.channel() };
+    let stage = stage(&*mode, &lab, &runtimes, seed)?;
+    let lab = perform(&stage, &*mode, lab, options, says)?;
     if says {
         eprintln!("coherence: the dust settles");
     }
-    let settled = settle::look(&stage, &*mode, &redis, LINK + options.delta + Duration::from_secs(1));
-    let figures = leave(&stage);
+    let pause = LINK + options.delta + Duration::from_secs(1);
+    let settled = settle::look(&stage, &*mode, &lab.redis, Waits { patience: PATIENCE, pause });
+    let (figures, closed) = leave(&stage);
     let events = stage.history.take();
     let keys = source::Keys::new();
     // The last of the instances, and of what the checker itself held, go here.
-    drop(stage);
-    drop(runtimes);
-    let (threads, descriptors) = held.left();
+    drop((stage, lab.wires));
+    drop((runtimes, laying));
+    let (threads, descriptors) = held.left(LEAVING);
     let (reads, cancelled, strikes) = (events.reads.len(), events.cancelled, strikes(&events.strikes));
     let changes = changes(&events.changes);
     let grants = Grants { delta: options.delta, link: LINK, load: actors::SLOWEST_LOAD, slack: SLACK };
     let mut findings = checks::check(&keys, events, &mode.promises(), &grants);
-    let flights: usize = figures.iter().map(|figures| figures.flights + figures.pending).sum();
-    let left = [(threads, "threads"), (descriptors, "descriptors"), (flights, "flights or retries")];
-    for (count, what) in left.into_iter().filter(|(count, _)| *count > 0) {
-        findings.verdict.broken(Invariant::I9, || format!("{count} {what} are left"));
-    }
+    let flights = figures.iter().map(|figures| figures.flights).sum();
+    let retries = figures.iter().map(|figures| figures.pending).sum();
+    let open = options.instances - closed;
+    Leftovers { threads, descriptors, flights, retries, open }.check(&mut findings.verdict);
     let panics = process::panics() - panics;
     Ok(Run { mode, seed, findings, settled, figures, reads, cancelled, changes, strikes, panics })
 }
 
-fn stage(mode: &dyn Mode, redis: &RedisServer, runtimes: &[Runtime], seed: u64) -> Result<Arc<Stage>, String> {
+/// Where an instance finds the server.
+fn url(lab: &Lab, instance: usize) -> String {
+    lab.wires.get(instance).map_or_else(|| lab.redis.url(), Wire::url)
+}
+
+fn stage(mode: &dyn Mode, lab: &Lab, runtimes: &[Runtime], seed: u64) -> Result<Arc<Stage>, String> {
     let runtimes: Vec<_> = runtimes.iter().map(Runtime::handle).collect();
-    let start = |runtime| settle::on(runtime, mode.start(redis.url())).map_err(|failure| failure.why);
-    let instances = runtimes.iter().map(start).collect::<Result<Vec<_>, _>>()?;
+    let start = |(instance, runtime)| match settle::on(runtime, mode.start(url(lab, instance))) {
+        Some(started) => started.map_err(|failure| failure.why),
+        None => Err(format!("instance {instance} does not start")),
+    };
+    let instances = runtimes.iter().enumerate().map(start).collect::<Result<Vec<_>, _>>()?;
     let history = Arc::new(History::new(instances.len()));
     let stop = Arc::new(AtomicBool::new(false));
     Ok(Arc::new(Stage { source: Source::new(), history, instances, runtimes, stop, seed }))
 }
 
 /// Lets everybody work for the time of the run, and gives the server back, whole.
-fn perform(
-    stage: &Arc<Stage>,
-    mode: &dyn Mode,
-    redis: RedisServer,
-    options: &Options,
-    says: bool,
-) -> Result<RedisServer, String> {
-    let url = redis.url();
-    let watching = Arc::new(AtomicBool::new(false));
-    let canaries: Vec<JoinHandle<()>> = stage
-        .runtimes
-        .iter()
-        .enumerate()
-        .map(|(instance, runtime)| runtime.spawn(canary::watch(instance, url.clone(), stage.history.clone())))
-        .collect();
-    let watch = watch::watch(stage.history.clone(), stage.instances.clone(), watching.clone(), says);
+fn perform(stage: &Arc<Stage>, mode: &dyn Mode, lab: Lab, options: &Options, says: bool) -> Result<Lab, String> {
+    let watched = Arc::new(AtomicBool::new(false));
+    let canary = |(instance, runtime): (usize, &Handle)| {
+        runtime.spawn(canary::watch(instance, url(&lab, instance), stage.history.clone(), watched.clone()))
+    };
+    let canaries: Vec<_> = stage.runtimes.iter().enumerate().map(canary).collect();
+    let watch = watch::watch(stage.history.clone(), stage.instances.clone(), watched.clone(), says);
     let (history, stop) = (stage.history.clone(), stage.stop.clone());
-    let faults = faults::make(options.faults.clone(), stage.seed, mode.channel(), redis, history, stop);
+    let faults = faults::make(options.faults.clone(), stage.seed, lab, history, stop);
     let actors = actors::start(stage, mode, options);
     thread::sleep(options.time);
     // SeqCst: a flag; what comes after it is waited for.
     stage.stop.store(true, Ordering::SeqCst);
-    let redis = faults.join().map_err(|_| "a fault could not be made".to_owned())?;
-    for actor in actors {
-        // Its panics are counted where they happen.
-        let _ = futures::executor::block_on(actor);
-    }
-    watching.store(true, Ordering::SeqCst);
+    let lab = faults.join().map_err(|_| "a fault could not be made".to_owned())?;
+    let hung = end(&actors, HUNG);
+    watched.store(true, Ordering::SeqCst);
     watch.join().map_err(|_| "the watching thread panicked".to_owned())?;
-    canaries.iter().for_each(JoinHandle::abort);
-    Ok(redis)
+    end(&canaries, HUNG);
+    stage.history.note(|events| events.hung = hung);
+    Ok(lab)
 }
 
-/// Closes all instances; what each said of itself just before.
-fn leave(stage: &Arc<Stage>) -> Vec<Figures> {
+/// Waits for all of `tasks` as long as `patience` lasts, and ends the others; how many those were.
+fn end(tasks: &[JoinHandle<()>], patience: Duration) -> usize {
+    let until = Instant::now() + patience;
+    while !tasks.iter().all(JoinHandle::is_finished) && Instant::now() < until {
+        thread::sleep(Duration::from_millis(5));
+    }
+    let hung = tasks.iter().filter(|task| !task.is_finished());
+    hung.inspect(|task| task.abort()).count()
+}
+
+/// Closes all instances; what each said of itself just before, and how many were closed.
+fn leave(stage: &Arc<Stage>) -> (Vec<Figures>, usize) {
+    let figures = stage.instances.iter().map(|cache| cache.figures()).collect();
     let close = |(instance, cache): (usize, &Arc<dyn Instance>)| {
-        let figures = cache.figures();
         let cache = cache.clone();
-        settle::on(&stage.runtimes[instance], async move { cache.close().await });
-        figures
+        settle::on(&stage.runtimes[instance], async move { cache.close().await })
     };
-    stage.instances.iter().enumerate().map(close).collect()
+    (figures, stage.instances.iter().enumerate().filter_map(close).count())
 }
 
 /// How often each kind of fault struck.

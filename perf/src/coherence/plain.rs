@@ -50,6 +50,7 @@ impl Mode for Plain {
             // A connection, a GET and a SETEX, each within its timeout.
             read: 3 * TIMEOUT,
             change: 2 * TIMEOUT,
+            flight: 2 * TIMEOUT,
             disconnected: Duration::ZERO,
             detection: TIMEOUT,
         }

@@ -9,9 +9,6 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-/// Threads may take a while to end.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// A count of what has to be given back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Held {
@@ -26,14 +23,14 @@ impl Held {
         Self { threads: count("/proc/self/task"), descriptors: count("/proc/self/fd") }
     }
 
-    /// How many more there are now than these, once what ends has ended.
-    pub(super) fn left(self) -> (usize, usize) {
-        let until = Instant::now() + PATIENCE;
+    /// How many more threads and descriptors there are than these, once what ends within `patience` has ended.
+    pub(super) fn left(self, patience: Duration) -> (usize, usize) {
+        let until = Instant::now() + patience;
         loop {
             let now = Self::now();
             let threads = now.threads.saturating_sub(self.threads);
             let descriptors = now.descriptors.saturating_sub(self.descriptors);
-            if threads + descriptors == 0 || Instant::now() > until {
+            if threads + descriptors == 0 || Instant::now() >= until {
                 return (threads, descriptors);
             }
             thread::sleep(Duration::from_millis(10));

@@ -10,8 +10,17 @@ use super::actors::Stage;
 use super::instance::{Instance, Mode};
 use super::source::VALUE_BYTES;
 
-/// The longest that instances may take to be well again.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// A call that takes longer hangs.
+const HUNG: Duration = Duration::from_secs(30);
+
+/// What is waited for before anything is looked at.
+#[derive(Clone, Copy)]
+pub(super) struct Waits {
+    /// The longest that instances may take to be well again.
+    pub(super) patience: Duration,
+    /// How long messages may be under way after that.
+    pub(super) pause: Duration,
+}
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -51,14 +60,15 @@ impl Settled {
 }
 
 /// Waits until every instance is well, for as long as messages may be under way, and looks.
-pub(super) fn look(stage: &Arc<Stage>, mode: &dyn Mode, redis: &RedisServer, pause: Duration) -> Settled {
+pub(super) fn look(stage: &Arc<Stage>, mode: &dyn Mode, redis: &RedisServer, waits: Waits) -> Settled {
     let mut settled = Settled::default();
     for (instance, cache) in stage.instances.iter().enumerate() {
-        if let Err(why) = on(&stage.runtimes[instance], wait_until_well(cache.clone())) {
+        let well = on(&stage.runtimes[instance], wait_until_well(cache.clone(), waits.patience));
+        if let Err(why) = well.unwrap_or_else(|| Err("does not say how it is".into())) {
             settled.unsettled.push(format!("instance {instance}: {why}"));
         }
     }
-    std::thread::sleep(pause);
+    std::thread::sleep(waits.pause);
     let keys = &stage.source.keys;
     for (instance, cache) in stage.instances.iter().enumerate() {
         for key in keys.all() {
@@ -83,8 +93,8 @@ pub(super) fn look(stage: &Arc<Stage>, mode: &dyn Mode, redis: &RedisServer, pau
     settled
 }
 
-async fn wait_until_well(cache: Arc<dyn Instance>) -> Result<(), String> {
-    let until = Instant::now() + PATIENCE;
+async fn wait_until_well(cache: Arc<dyn Instance>, patience: Duration) -> Result<(), String> {
+    let until = Instant::now() + patience;
     loop {
         let problem = match (cache.problem().await, cache.figures().pending) {
             (None, 0) => return Ok(()),
@@ -102,20 +112,22 @@ async fn wait_until_well(cache: Arc<dyn Instance>) -> Result<(), String> {
 fn in_redis(stage: &Arc<Stage>, mode: &dyn Mode, redis: &RedisServer, settled: &mut Settled) {
     let runtime = &stage.runtimes[0];
     let fresh = match on(runtime, mode.start(redis.url())) {
-        Ok(fresh) => fresh,
-        Err(failure) => return settled.unsettled.push(format!("no new instance starts: {}", failure.why)),
+        Some(Ok(fresh)) => fresh,
+        Some(Err(failure)) => return settled.unsettled.push(format!("no new instance starts: {}", failure.why)),
+        None => return settled.unsettled.push("a new instance does not come to its start".into()),
     };
     for key in stage.source.keys.all() {
         let (cache, there) = (fresh.clone(), stage.clone());
         match on(runtime, async move { cache.get(there.source.keys.name(key)).await }) {
-            Ok(None) => {}
-            Ok(Some(bytes)) => {
+            Some(Ok(None)) => {}
+            Some(Ok(Some(bytes))) => {
                 settled.in_l2 += 1;
                 if !settled.is_newest(stage, key, &bytes, "Redis") {
                     settled.stale_l2 += 1;
                 }
             }
-            Err(failure) => settled.unsettled.push(format!("{}: {}", stage.source.keys.name(key), failure.why)),
+            Some(Err(failure)) => settled.unsettled.push(format!("{}: {}", stage.source.keys.name(key), failure.why)),
+            None => settled.unsettled.push(format!("{}: no answer", stage.source.keys.name(key))),
         }
     }
     on(runtime, async move { fresh.close().await });
@@ -131,18 +143,22 @@ fn on_every_instance(stage: &Arc<Stage>, settled: &mut Settled) {
                 there.instances[instance].read(&there.source.keys, key, load).await
             });
             match read {
-                Ok(bytes) => {
+                Some(Ok(bytes)) => {
                     if !settled.is_newest(stage, key, &bytes, &format!("a read on instance {instance}")) {
                         settled.stale_reads += 1;
                     }
                 }
-                Err(failure) => settled.unsettled.push(format!("{}: {}", stage.source.keys.name(key), failure.why)),
+                Some(Err(failure)) => {
+                    settled.unsettled.push(format!("{}: {}", stage.source.keys.name(key), failure.why))
+                }
+                None => settled.unsettled.push(format!("{}: no answer", stage.source.keys.name(key))),
             }
         }
     }
 }
 
-/// Runs `work` on `runtime` from a thread that has none.
-pub(super) fn on<T: Send + 'static>(runtime: &Handle, work: impl Future<Output = T> + Send + 'static) -> T {
-    futures::executor::block_on(runtime.spawn(work)).expect("the work does not panic")
+/// Runs `work` on `runtime` from a thread that has none; `None` if it hangs or panics.
+pub(super) fn on<T: Send + 'static>(runtime: &Handle, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+    let patient = runtime.spawn(async { tokio::time::timeout(HUNG, work).await });
+    futures::executor::block_on(patient).ok()?.ok()
 }

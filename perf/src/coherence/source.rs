@@ -54,8 +54,13 @@ impl Keys {
         (SHARED..SHARED + OWNED).filter(|key| key % instances == instance).collect()
     }
 
+    /// The tag of a key; only the shared ones have one.
+    pub(super) fn tag(&self, key: usize) -> Option<usize> {
+        (key < SHARED).then_some(key % GROUPS)
+    }
+
     pub(super) fn group(&self, tag: usize) -> impl Iterator<Item = usize> {
-        (0..SHARED).filter(move |key| key % GROUPS == tag)
+        self.shared().filter(move |key| self.tag(*key) == Some(tag))
     }
 
     /// The glob that matches exactly the keys of a tag.

@@ -1,8 +1,20 @@
-//! The checker itself: the plain cache is caught.
+//! The checker itself: the plain cache is caught, and so is whatever is stale or unwell in the end.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use benches::redis_server::RedisServer;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+
+use super::actors::Stage;
+use super::history::{History, What};
+use super::instance::{Failure, Figures, Instance, Load, Mode, Outcome, Promises};
 use super::options::{Options, Which};
+use super::process::{Held, Runtime};
+use super::settle::{Settled, Waits, look};
+use super::source::{Keys, Source};
 use super::{Unmeasured, run};
 
 #[test]
@@ -19,8 +31,170 @@ fn the_plain_way_is_caught() {
         Ok(run) => {
             assert!(run.reads > 0 && run.changes.acknowledged > 0);
             assert!(run.findings.verdict.violations() > 0, "{} reads, {:?}", run.reads, run.findings.verdict);
+            println!("{} violations in {} reads", run.findings.verdict.violations(), run.reads);
         }
         Err(Unmeasured::Skipped(why)) => println!("skipped: {why}"),
         Err(Unmeasured::Failed(why)) => panic!("{why}"),
     }
+}
+
+/// Everywhere the newest version of the first key, unless something else is planted.
+#[derive(Clone, Default)]
+struct Planted {
+    l1: Option<Bytes>,
+    redis: Option<Bytes>,
+    read: Option<Bytes>,
+    pending: usize,
+    problem: Option<String>,
+    fails: bool,
+}
+
+impl Planted {
+    fn outcome<T>(&self, value: T) -> Outcome<T> {
+        if self.fails { Err(Failure { here: false, why: "planted".into() }) } else { Ok(value) }
+    }
+}
+
+impl Instance for Planted {
+    fn read<'a>(&'a self, _: &'a Keys, key: usize, load: Load) -> BoxFuture<'a, Outcome<Bytes>> {
+        Box::pin(async move {
+            let planted = self.read.clone().filter(|_| key == 0);
+            self.outcome(match planted {
+                Some(bytes) => bytes,
+                None => load().await,
+            })
+        })
+    }
+
+    fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Outcome<Option<Bytes>>> {
+        Box::pin(async move { self.outcome(self.redis.clone().filter(|_| name == Keys::new().name(0))) })
+    }
+
+    fn peek(&self, name: &str) -> Option<Bytes> {
+        self.l1.clone().filter(|_| name == Keys::new().name(0))
+    }
+
+    fn invalidate<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Outcome<()>> {
+        Box::pin(async { self.outcome(()) })
+    }
+
+    fn set<'a>(&'a self, _: &'a Keys, _: usize, _: Bytes) -> BoxFuture<'a, Outcome<()>> {
+        Box::pin(async { self.outcome(()) })
+    }
+
+    fn invalidate_group<'a>(&'a self, _: What, _: &'a str) -> BoxFuture<'a, Outcome<()>> {
+        Box::pin(async { self.outcome(()) })
+    }
+
+    fn figures(&self) -> Figures {
+        Figures { pending: self.pending, ..Figures::default() }
+    }
+
+    fn problem(&self) -> BoxFuture<'_, Option<String>> {
+        Box::pin(async { self.problem.clone() })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
+impl Mode for Planted {
+    fn name(&self) -> &'static str {
+        "planted"
+    }
+
+    fn start(&self, _: String) -> BoxFuture<'static, Outcome<Arc<dyn Instance>>> {
+        let fresh = self.clone();
+        Box::pin(async move { Ok(Arc::new(fresh) as Arc<dyn Instance>) })
+    }
+
+    fn offers(&self, _: What) -> bool {
+        true
+    }
+
+    fn promises(&self) -> Promises {
+        super::plain::Plain.promises()
+    }
+
+    fn name_in_redis(&self, name: &str) -> String {
+        name.to_owned()
+    }
+
+    fn channel(&self) -> &'static str {
+        "planted"
+    }
+}
+
+/// What is found if one of two instances, and every new one, is as `plant` makes it; it is told an old value of the first
+/// key and the newest.
+fn settled(redis: &RedisServer, plant: impl FnOnce(&mut Planted, Bytes, Bytes)) -> Settled {
+    let source = Source::new();
+    let old = Bytes::from(source.bytes(0, 0, 1));
+    let newest = Bytes::from(source.bytes(0, 0, source.commit(0)));
+    let well = Planted { l1: Some(newest.clone()), redis: Some(newest.clone()), ..Planted::default() };
+    let mut planted = well.clone();
+    plant(&mut planted, old, newest);
+    let runtimes = [Runtime::start(0).unwrap(), Runtime::start(1).unwrap()];
+    let stage = Arc::new(Stage {
+        source,
+        history: Arc::new(History::new(2)),
+        instances: vec![Arc::new(well), Arc::new(planted.clone())],
+        runtimes: runtimes.iter().map(Runtime::handle).collect(),
+        stop: Arc::new(AtomicBool::new(true)),
+        seed: 0,
+    });
+    look(&stage, &planted, redis, Waits { patience: Duration::ZERO, pause: Duration::ZERO })
+}
+
+#[test]
+fn i3_whatever_is_stale_in_the_end_is_found_where_it_is() {
+    let Some(redis) = RedisServer::start() else { return };
+    let none = settled(&redis, |_, _, _| {});
+    assert_eq!((none.broken(), none.in_l1, none.in_l2, none.old_in_redis), (0, 2, 1, 0), "{none:?}");
+
+    let in_l1 = settled(&redis, |planted, old, _| planted.l1 = Some(old));
+    assert_eq!((in_l1.broken(), in_l1.stale_l1), (1, 1), "{in_l1:?}");
+    let in_redis = settled(&redis, |planted, old, _| planted.redis = Some(old));
+    assert_eq!((in_redis.broken(), in_redis.stale_l2), (1, 1), "{in_redis:?}");
+    let read = settled(&redis, |planted, old, _| planted.read = Some(old));
+    assert_eq!((read.broken(), read.stale_reads), (1, 1), "{read:?}");
+    let garbage = settled(&redis, |planted, _, _| planted.l1 = Some(Bytes::from_static(b"garbage")));
+    assert_eq!((garbage.broken(), garbage.stale_l1), (1, 1), "{garbage:?}");
+
+    let all = Keys::new().all().len();
+    let failing = settled(&redis, |planted, _, _| planted.fails = true);
+    assert_eq!(failing.broken(), 2 * all, "what cannot be looked at is not well: {failing:?}");
+    assert_eq!(settled(&redis, |planted, _, _| planted.pending = 1).broken(), 1);
+    assert_eq!(settled(&redis, |planted, _, _| planted.problem = Some("deaf".into())).broken(), 1);
+}
+
+#[test]
+fn i3_an_old_value_that_lies_in_redis_is_told_apart() {
+    let Some(redis) = RedisServer::start() else { return };
+    let found = settled(&redis, |_, old, _| {
+        let bytes = [b"some header", &old[..]].concat();
+        redis.command_bytes(&[b"SET", Keys::new().name(0).as_bytes(), &bytes]);
+    });
+    assert_eq!((found.broken(), found.old_in_redis), (0, 1), "nobody is given it: {found:?}");
+}
+
+#[test]
+fn i9_threads_and_descriptors_are_counted() {
+    // Other tests of this process come and go meanwhile.
+    const MANY: usize = 200;
+    let held = Held::now();
+    let files: Vec<_> = (0..MANY).map(|_| std::fs::File::open("/proc/self/stat").unwrap()).collect();
+    let (stop, threads): (Vec<_>, Vec<_>) = (0..MANY)
+        .map(|_| {
+            let (stop, stopped) = std::sync::mpsc::channel::<()>();
+            (stop, std::thread::spawn(move || stopped.recv()))
+        })
+        .unzip();
+    let (left_threads, left_descriptors) = held.left(Duration::ZERO);
+    assert!(left_threads > MANY / 2 && left_descriptors > MANY / 2, "{left_threads} and {left_descriptors}");
+    drop((stop, files));
+    assert!(threads.into_iter().all(|thread| thread.join().is_ok()));
+    let (left_threads, left_descriptors) = held.left(Duration::from_secs(5));
+    assert!(left_threads < MANY / 2 && left_descriptors < MANY / 2, "{left_threads} and {left_descriptors}");
 }

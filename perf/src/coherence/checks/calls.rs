@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::delays::stalled;
 use super::{Grants, Invariant, Verdict, seconds};
-use crate::coherence::history::{Events, Span, Wrong};
+use crate::coherence::history::{Events, Wrong};
 use crate::coherence::instance::Promises;
 use crate::coherence::source::Keys;
 
@@ -34,6 +35,9 @@ pub(super) fn check(
         ..Worst::default()
     };
     let late = |begin, end, budget| end - begin > budget + stalled(&events.stalls, begin, end);
+    for _ in 0..events.hung {
+        verdict.broken(Invariant::I7, || "a call did not come back at all".into());
+    }
     for read in &events.reads {
         worst.read = worst.read.max(read.end - read.begin);
         if read.got == Err(Wrong::Failed) {
@@ -62,11 +66,4 @@ pub(super) fn check(
         }
     }
     worst
-}
-
-/// For how long in that time the machine did not let threads run.
-fn stalled(stalls: &[Span], begin: Duration, end: Duration) -> Duration {
-    let first = stalls.partition_point(|stall| stall.end <= begin);
-    let within = stalls[first..].iter().take_while(|stall| stall.begin < end);
-    within.map(|stall| stall.end.min(end) - stall.begin.max(begin)).sum()
 }

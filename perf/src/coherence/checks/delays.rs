@@ -12,14 +12,19 @@ pub(super) struct Delays<'a> {
     promises: &'a Promises,
     /// For each instance, when Redis did not answer it.
     outages: &'a [Vec<Span>],
-    /// When connections that carry messages may have broken.
-    cuts: Vec<Span>,
+    /// For each instance, when connections that carry messages may have broken.
+    cuts: Vec<Vec<Span>>,
+    stalls: &'a [Span],
 }
 
 impl<'a> Delays<'a> {
     pub(super) fn new(events: &'a Events, promises: &'a Promises, grants: &'a Grants) -> Self {
-        let cuts = events.strikes.iter().filter(|strike| strike.cuts).map(|strike| strike.span).collect();
-        Self { grants, promises, outages: &events.outages, cuts }
+        let cuts = |instance| {
+            let strikes = events.strikes.iter().filter(move |strike| strike.cuts && strike.hits(instance));
+            strikes.map(|strike| strike.span).collect()
+        };
+        let cuts = (0..events.outages.len()).map(cuts).collect();
+        Self { grants, promises, outages: &events.outages, cuts, stalls: &events.stalls }
     }
 
     /// When the instance that made a change has to know of it: at once, unless the call said nothing.
@@ -36,11 +41,12 @@ impl<'a> Delays<'a> {
     ///
     /// Calm: after `delta`. Where a connection broke about then: after `link` more. Where Redis did not answer the instance:
     /// once it answers again, after as long a time as it was silent (the pauses between attempts to connect double), `link`
-    /// and `delta`; but not later than the promised time of trust after the silence began.
+    /// and `delta`; but not later than the promised time of trust after the silence began. Loads that had begun by then may
+    /// still be joined until they end. What the machine stood still comes on top.
     pub(super) fn after(&self, instance: usize, since: Duration) -> Duration {
         let Grants { delta, link, .. } = *self.grants;
         let mut due = since + delta;
-        if meets(&self.cuts, since.saturating_sub(link), due) {
+        if meets(&self.cuts[instance], since.saturating_sub(link), due) {
             due += link;
         }
         let outages = &self.outages[instance];
@@ -51,17 +57,25 @@ impl<'a> Delays<'a> {
             }
             let connected = outage.end + (outage.end - outage.begin) + link + delta;
             let distrusted = outage.begin + self.promises.disconnected + self.promises.detection + delta;
-            due = due.max(connected.min(distrusted));
+            let joined = since + delta + self.grants.load + self.promises.flight;
+            due = due.max(connected.min(distrusted)).max(joined);
         }
-        due
+        due + stalled(self.stalls, since, due)
     }
 
     /// Whether anything happened to the connections of `instance` in that time, or shortly before.
     pub(super) fn disturbed(&self, instance: usize, begin: Duration, end: Duration) -> bool {
         let calm = |span: &Span| self.after(instance, span.begin).max(span.end) + self.grants.link;
         let hits = |spans: &[Span]| spans.iter().any(|span| span.begin <= end && begin <= calm(span));
-        hits(&self.cuts) || hits(&self.outages[instance])
+        hits(&self.cuts[instance]) || hits(&self.outages[instance])
     }
+}
+
+/// How much of that time lies within `spans`, which are in order.
+pub(super) fn stalled(spans: &[Span], begin: Duration, end: Duration) -> Duration {
+    let first = spans.partition_point(|span| span.end <= begin);
+    let within = spans[first..].iter().take_while(|span| span.begin < end);
+    within.map(|span| span.end.min(end) - span.begin.max(begin)).sum()
 }
 
 /// Whether one of `spans`, whose beginnings and ends are in order, meets that time.

@@ -15,6 +15,7 @@ mod bounds;
 mod calls;
 mod computations;
 mod delays;
+mod leftovers;
 mod reads;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use super::source::Keys;
 pub(super) use calls::Worst;
 pub(super) use computations::Rounds;
 use delays::Delays;
+pub(super) use leftovers::Leftovers;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Invariant {

@@ -33,13 +33,14 @@ pub(super) fn check(keys: &Keys, events: &Events, delays: &Delays<'_>, verdict: 
             let change = floor.change;
             verdict.broken(broken_by(read, change), || {
                 format!(
-                    "{} version {version}, {} after instance {}'s {} of version {} had returned ({})",
+                    "{} version {version}, {} after instance {}'s {} of version {} had returned ({}); due from {}",
                     told(keys, read),
                     seconds(read.begin - change.end),
                     change.instance,
                     change.what.name(),
                     change.version,
                     seconds(change.end),
+                    seconds(floor.from),
                 )
             });
         }

@@ -7,8 +7,15 @@ use super::*;
 use crate::coherence::history::{Change, Computation, Done, Read, Round, Sample, Span, Strike, What, Wrong};
 
 const GRANTS: Grants = Grants { delta: ms(100), link: ms(200), load: ms(50), slack: ms(50) };
-const PROMISES: Promises =
-    Promises { entries: 10, weight: 1000, read: ms(500), change: ms(500), disconnected: ms(1000), detection: ms(500) };
+const PROMISES: Promises = Promises {
+    entries: 10,
+    weight: 1000,
+    read: ms(500),
+    change: ms(500),
+    flight: ms(20),
+    disconnected: ms(1000),
+    detection: ms(500),
+};
 
 const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -45,7 +52,7 @@ fn computation(instance: usize, begin: u64, end: u64) -> Computation {
 }
 
 fn strike(span: Span, cuts: bool, loses_leases: bool) -> Strike {
-    Strike { fault: "some", span, cuts, loses_leases }
+    Strike { fault: "some", span, instance: None, cuts, loses_leases }
 }
 
 fn findings(events: Events) -> Findings {
@@ -111,6 +118,9 @@ fn i2_a_broken_connection_grants_time_and_no_more() {
     assert_eq!(with(cut(700, 700), 1100), [(Invariant::I2, 1)], "long before");
     let harmless = Events { strikes: vec![strike(span(1050, 1050), false, true)], ..cut(0, 0) };
     assert_eq!(with(harmless, 1100), [(Invariant::I2, 1)], "a fault that breaks no connection");
+    let elsewhere = Strike { instance: Some(0), ..strike(span(1050, 1050), true, false) };
+    let elsewhere = Events { strikes: vec![elsewhere], ..cut(0, 0) };
+    assert_eq!(with(elsewhere, 1100), [(Invariant::I2, 1)], "another instance's connections");
 }
 
 #[test]
@@ -126,8 +136,23 @@ fn i2_silence_grants_time_and_no_more() {
     assert_eq!(with(silent(1050, 4000), 2650), [(Invariant::I2, 1)]);
     assert_eq!(with(silent(500, 900), 1100), [(Invariant::I2, 1)], "over before");
     assert_eq!(with(silent(1200, 4000), 1500), [(Invariant::I2, 1)], "it began after the change had to be known");
+    // Loads that ran are joined until they end: 100, 50 and 20 after the change.
+    let long = Change { begin: ms(3990), end: ms(4000), ..change() };
+    let long = |begin| broken(Events { changes: vec![long], reads: vec![read(1, begin, 1)], ..silent(1050, 9000) });
+    assert_eq!(long(4169), []);
+    assert_eq!(long(4170), [(Invariant::I2, 1)], "nothing is trusted any more");
     let other = Events { outages: vec![vec![span(1050, 4000)], Vec::new()], ..silent(0, 0) };
     assert_eq!(with(other, 1100), [(Invariant::I2, 1)], "another instance's silence");
+}
+
+#[test]
+fn i2_what_the_machine_stood_still_is_granted() {
+    let with = |begin| {
+        let stalls = vec![span(980, 1030), span(2000, 3000)];
+        broken(Events { changes: vec![change()], reads: vec![read(1, begin, 1)], stalls, ..events() })
+    };
+    assert_eq!(with(1129), []);
+    assert_eq!(with(1130), [(Invariant::I2, 1)]);
 }
 
 #[test]
@@ -193,6 +218,7 @@ fn i7_calls_that_are_late_or_fail() {
     assert_eq!(took(671, vec![span(990, 1020)]), [(Invariant::I7, 1)]);
     let failed = Read { got: Err(Wrong::Failed), ..read(1, 1000, 1) };
     assert_eq!(broken(Events { reads: vec![failed], ..events() }), [(Invariant::I7, 1)]);
+    assert_eq!(broken(Events { hung: 1, ..events() }), [(Invariant::I7, 1)]);
     let slow = |end: u64| Change { end: ms(990 + end), ..change() };
     assert_eq!(broken(Events { changes: vec![slow(550)], ..events() }), []);
     assert_eq!(broken(Events { changes: vec![slow(551)], ..events() }), [(Invariant::I7, 1)]);
@@ -206,6 +232,25 @@ fn i8_more_than_the_bound() {
     assert_eq!(held(10, 1000), []);
     assert_eq!(held(11, 1000), [(Invariant::I8, 1)]);
     assert_eq!(held(10, 1001), [(Invariant::I8, 1)]);
+}
+
+#[test]
+fn i9_whatever_is_left() {
+    let mut verdict = Verdict::default();
+    Leftovers::default().check(&mut verdict);
+    assert_eq!(verdict.count(Invariant::I9), 0);
+    let none = Leftovers::default();
+    let left = [
+        Leftovers { threads: 1, ..none },
+        Leftovers { descriptors: 1, ..none },
+        Leftovers { flights: 1, ..none },
+        Leftovers { retries: 1, ..none },
+        Leftovers { open: 1, ..none },
+    ];
+    for (before, left) in left.into_iter().enumerate() {
+        left.check(&mut verdict);
+        assert_eq!(verdict.count(Invariant::I9), before as u64 + 1, "{left:?}");
+    }
 }
 
 #[test]

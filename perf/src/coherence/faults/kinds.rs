@@ -1,8 +1,10 @@
 //! The kinds of faults: for each a name, what it may break, a rhythm and a struct.
 
-use benches::redis_server::{Answer, RedisServer};
+use benches::redis_server::Answer;
+use fastrand::Rng;
 
-use super::{Fault, Rhythm};
+use super::{Fault, Lab, Rhythm};
+use crate::coherence::wire::State;
 
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,10 +17,11 @@ pub(crate) enum Kind {
     OutOfMemory,
     ScriptFlush,
     SlowSubscriber,
+    Partition,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::KillSubscribers,
         Self::Freeze,
         Self::Restart,
@@ -27,6 +30,7 @@ impl Kind {
         Self::OutOfMemory,
         Self::ScriptFlush,
         Self::SlowSubscriber,
+        Self::Partition,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -39,17 +43,26 @@ impl Kind {
             Self::OutOfMemory => "oom",
             Self::ScriptFlush => "script-flush",
             Self::SlowSubscriber => "slow-subscriber",
+            Self::Partition => "partition",
         }
     }
 
     /// Whether it may break the connections that carry messages.
     pub(super) fn cuts(self) -> bool {
-        matches!(self, Self::KillSubscribers | Self::Freeze | Self::Restart | Self::SlowSubscriber)
+        matches!(self, Self::KillSubscribers | Self::Freeze | Self::Restart | Self::SlowSubscriber | Self::Partition)
     }
 
     /// Whether a lease, or the value that a round stored, may be lost.
     pub(super) fn loses_leases(self) -> bool {
-        matches!(self, Self::Freeze | Self::Restart | Self::FlushAll | Self::Evict | Self::OutOfMemory)
+        matches!(
+            self,
+            Self::Freeze | Self::Restart | Self::FlushAll | Self::Evict | Self::OutOfMemory | Self::Partition
+        )
+    }
+
+    /// Whether it is made on the way between the server and an instance.
+    pub(crate) fn needs_wires(self) -> bool {
+        self == Self::Partition
     }
 
     pub(super) fn rhythm(self) -> Rhythm {
@@ -62,10 +75,12 @@ impl Kind {
             Self::OutOfMemory => Rhythm::millis([300, 1200], [500, 1500], 1),
             Self::ScriptFlush => Rhythm::millis([0, 0], [80, 120], 10),
             Self::SlowSubscriber => Rhythm::millis([50, 150], [300, 800], 2),
+            // Sometimes longer than L1 is trusted without Redis.
+            Self::Partition => Rhythm::millis([200, 5000], [1000, 2000], 1),
         }
     }
 
-    pub(super) fn fault(self, channel: &'static str) -> Box<dyn Fault> {
+    pub(super) fn fault(self, random: &mut Rng, instances: usize) -> Box<dyn Fault> {
         match self {
             Self::KillSubscribers => Box::new(KillSubscribers),
             Self::Freeze => Box::new(Freeze),
@@ -74,43 +89,44 @@ impl Kind {
             Self::Evict => Box::new(Evict),
             Self::OutOfMemory => Box::new(OutOfMemory),
             Self::ScriptFlush => Box::new(ScriptFlush),
-            Self::SlowSubscriber => Box::new(SlowSubscriber { channel }),
+            Self::SlowSubscriber => Box::new(SlowSubscriber),
+            Self::Partition => Box::new(Partition::draw(random, instances)),
         }
     }
 }
 
 /// Runs a command that has to succeed: a fault that is not made shows nothing.
-fn command(redis: &RedisServer, arguments: &[&str]) -> Answer {
-    let answer = redis.command(arguments);
+fn command(lab: &Lab, arguments: &[&str]) -> Answer {
+    let answer = lab.redis.command(arguments);
     assert!(!matches!(answer, Answer::Error(_)), "{arguments:?}: {answer:?}");
     answer
 }
 
-fn set(redis: &RedisServer, setting: &str, value: &str) {
-    command(redis, &["CONFIG", "SET", setting, value]);
+fn set(lab: &Lab, setting: &str, value: &str) {
+    command(lab, &["CONFIG", "SET", setting, value]);
 }
 
 /// The server drops all connections that subscribe.
 struct KillSubscribers;
 
 impl Fault for KillSubscribers {
-    fn start(&mut self, redis: &mut RedisServer) {
-        command(redis, &["CLIENT", "KILL", "TYPE", "pubsub"]);
+    fn start(&mut self, lab: &mut Lab) {
+        command(lab, &["CLIENT", "KILL", "TYPE", "pubsub"]);
     }
 
-    fn heal(&mut self, _: &mut RedisServer) {}
+    fn heal(&mut self, _: &mut Lab) {}
 }
 
 /// The server stands still; connections stay open.
 struct Freeze;
 
 impl Fault for Freeze {
-    fn start(&mut self, redis: &mut RedisServer) {
-        redis.stop();
+    fn start(&mut self, lab: &mut Lab) {
+        lab.redis.stop();
     }
 
-    fn heal(&mut self, redis: &mut RedisServer) {
-        redis.cont();
+    fn heal(&mut self, lab: &mut Lab) {
+        lab.redis.cont();
     }
 }
 
@@ -118,12 +134,12 @@ impl Fault for Freeze {
 struct Restart;
 
 impl Fault for Restart {
-    fn start(&mut self, redis: &mut RedisServer) {
-        redis.kill();
+    fn start(&mut self, lab: &mut Lab) {
+        lab.redis.kill();
     }
 
-    fn heal(&mut self, redis: &mut RedisServer) {
-        redis.restart();
+    fn heal(&mut self, lab: &mut Lab) {
+        lab.redis.restart();
     }
 }
 
@@ -131,11 +147,11 @@ impl Fault for Restart {
 struct FlushAll;
 
 impl Fault for FlushAll {
-    fn start(&mut self, redis: &mut RedisServer) {
-        command(redis, &["FLUSHALL"]);
+    fn start(&mut self, lab: &mut Lab) {
+        command(lab, &["FLUSHALL"]);
     }
 
-    fn heal(&mut self, _: &mut RedisServer) {}
+    fn heal(&mut self, _: &mut Lab) {}
 }
 
 /// Memory is short and any key may be evicted, the protocol's own too.
@@ -151,26 +167,26 @@ impl Evict {
 }
 
 impl Fault for Evict {
-    fn start(&mut self, redis: &mut RedisServer) {
+    fn start(&mut self, lab: &mut Lab) {
         let value = "x".repeat(Self::FILLER_BYTES);
         let names = Self::fillers();
         let mut mset = vec!["MSET"];
         names.iter().for_each(|name| mset.extend([name.as_str(), value.as_str()]));
-        command(redis, &mset);
-        let Answer::Text(info) = command(redis, &["INFO", "memory"]) else { panic!("INFO tells of memory") };
+        command(lab, &mset);
+        let Answer::Text(info) = command(lab, &["INFO", "memory"]) else { panic!("INFO tells of memory") };
         let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")?.trim().parse::<usize>().ok());
         let used = used.expect("INFO tells the memory in use");
-        set(redis, "maxmemory-policy", "allkeys-random");
+        set(lab, "maxmemory-policy", "allkeys-random");
         // Half of the fillers have to go, and with them as large a part of everything else.
-        set(redis, "maxmemory", &(used - Self::FILLERS * Self::FILLER_BYTES / 2).to_string());
+        set(lab, "maxmemory", &(used - Self::FILLERS * Self::FILLER_BYTES / 2).to_string());
     }
 
-    fn heal(&mut self, redis: &mut RedisServer) {
-        set(redis, "maxmemory", "0");
+    fn heal(&mut self, lab: &mut Lab) {
+        set(lab, "maxmemory", "0");
         let names = Self::fillers();
         let mut unlink = vec!["UNLINK"];
         unlink.extend(names.iter().map(String::as_str));
-        command(redis, &unlink);
+        command(lab, &unlink);
     }
 }
 
@@ -178,13 +194,13 @@ impl Fault for Evict {
 struct OutOfMemory;
 
 impl Fault for OutOfMemory {
-    fn start(&mut self, redis: &mut RedisServer) {
-        set(redis, "maxmemory-policy", "noeviction");
-        set(redis, "maxmemory", "1");
+    fn start(&mut self, lab: &mut Lab) {
+        set(lab, "maxmemory-policy", "noeviction");
+        set(lab, "maxmemory", "1");
     }
 
-    fn heal(&mut self, redis: &mut RedisServer) {
-        set(redis, "maxmemory", "0");
+    fn heal(&mut self, lab: &mut Lab) {
+        set(lab, "maxmemory", "0");
     }
 }
 
@@ -192,27 +208,57 @@ impl Fault for OutOfMemory {
 struct ScriptFlush;
 
 impl Fault for ScriptFlush {
-    fn start(&mut self, redis: &mut RedisServer) {
-        command(redis, &["SCRIPT", "FLUSH"]);
+    fn start(&mut self, lab: &mut Lab) {
+        command(lab, &["SCRIPT", "FLUSH"]);
     }
 
-    fn heal(&mut self, _: &mut RedisServer) {}
+    fn heal(&mut self, _: &mut Lab) {}
 }
 
 /// Subscribers have more to read than the server keeps for them: it drops them, and with them what they had not read.
-struct SlowSubscriber {
-    channel: &'static str,
-}
+struct SlowSubscriber;
 
 impl Fault for SlowSubscriber {
-    fn start(&mut self, redis: &mut RedisServer) {
-        set(redis, "client-output-buffer-limit", "pubsub 16384 0 0");
+    fn start(&mut self, lab: &mut Lab) {
+        set(lab, "client-output-buffer-limit", "pubsub 16384 0 0");
         // No message of anybody's: also what a foreign client might send there.
         let junk = "junk".repeat(16 << 10);
-        command(redis, &["PUBLISH", self.channel, &junk]);
+        command(lab, &["PUBLISH", lab.channel, &junk]);
     }
 
-    fn heal(&mut self, redis: &mut RedisServer) {
-        set(redis, "client-output-buffer-limit", "pubsub 33554432 8388608 60");
+    fn heal(&mut self, lab: &mut Lab) {
+        set(lab, "client-output-buffer-limit", "pubsub 33554432 8388608 60");
+    }
+}
+
+/// One instance and the server do not hear each other, or one of them does not hear the other, while all others go on.
+struct Partition {
+    instance: usize,
+    state: State,
+}
+
+impl Partition {
+    fn draw(random: &mut Rng, instances: usize) -> Self {
+        let state = match random.u32(..4) {
+            0 => State { cut: true, ..State::default() },
+            1 => State { up_held: true, ..State::default() },
+            2 => State { down_held: true, ..State::default() },
+            _ => State { up_held: true, down_held: true, cut: false },
+        };
+        Self { instance: random.usize(..instances), state }
+    }
+}
+
+impl Fault for Partition {
+    fn start(&mut self, lab: &mut Lab) {
+        lab.wires[self.instance].be(self.state);
+    }
+
+    fn heal(&mut self, lab: &mut Lab) {
+        lab.wires[self.instance].be(State::default());
+    }
+
+    fn instance(&self) -> Option<usize> {
+        Some(self.instance)
     }
 }

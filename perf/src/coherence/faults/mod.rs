@@ -11,12 +11,26 @@ use benches::redis_server::RedisServer;
 use fastrand::Rng;
 
 use super::history::{History, Span, Strike};
+use super::wire::Wire;
 pub(crate) use kinds::Kind;
+
+/// What faults are made with.
+pub(super) struct Lab {
+    pub(super) redis: RedisServer,
+    /// One for each instance, if any kind of fault needs them.
+    pub(super) wires: Vec<Wire>,
+    /// Where invalidations are published.
+    pub(super) channel: &'static str,
+}
 
 /// Something that goes wrong, and is put right again.
 pub(super) trait Fault: Send {
-    fn start(&mut self, redis: &mut RedisServer);
-    fn heal(&mut self, redis: &mut RedisServer);
+    fn start(&mut self, lab: &mut Lab);
+    fn heal(&mut self, lab: &mut Lab);
+    /// The one instance that it strikes; all of them if there is none.
+    fn instance(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// How a kind of fault comes and goes.
@@ -39,15 +53,14 @@ impl Rhythm {
     }
 }
 
-/// Makes faults of these kinds until `stop`, and gives the server back whole.
+/// Makes faults of these kinds until `stop`, and gives everything back whole.
 pub(super) fn make(
     kinds: Vec<Kind>,
     seed: u64,
-    channel: &'static str,
-    mut redis: RedisServer,
+    mut lab: Lab,
     history: Arc<History>,
     stop: Arc<AtomicBool>,
-) -> JoinHandle<RedisServer> {
+) -> JoinHandle<Lab> {
     thread::spawn(move || {
         let mut random = Rng::with_seed(seed);
         // SeqCst: a flag that is seen within a pause; order does not matter.
@@ -60,19 +73,20 @@ pub(super) fn make(
                 if stopped() {
                     break;
                 }
-                let mut fault = kind.fault(channel);
+                let mut fault = kind.fault(&mut random, lab.wires.len());
                 let begin = history.now();
-                fault.start(&mut redis);
+                fault.start(&mut lab);
                 // What is broken is healed although the run ends meanwhile.
                 wait(between(&mut random, rhythm.lasts), &stopped);
-                fault.heal(&mut redis);
+                fault.heal(&mut lab);
                 let span = Span { begin, end: history.now() };
-                let (cuts, loses_leases) = (kind.cuts(), kind.loses_leases());
-                history.note(|events| events.strikes.push(Strike { fault: kind.name(), span, cuts, loses_leases }));
+                let (instance, cuts, loses_leases) = (fault.instance(), kind.cuts(), kind.loses_leases());
+                let strike = Strike { fault: kind.name(), span, instance, cuts, loses_leases };
+                history.note(|events| events.strikes.push(strike));
                 wait(between(&mut random, rhythm.pauses), &stopped);
             }
         }
-        redis
+        lab
     })
 }
 
