@@ -34,8 +34,9 @@ OPTIONS
 
 OPTIONS of coherence
     --mode MODE      full: the engine (default); plain: GET, SETEX, DEL and PUBLISH, which is to be caught
-    --faults LIST    none (default), all, or of kill-subscribers, freeze, restart, flushall, evict, oom, script-flush,
-                     slow-subscriber and partition one or several, with commas between them
+    --faults LIST    none (default), all, or some of kill-subscribers, freeze, restart, flushall, evict, oom, script-flush,
+                     slow-subscriber, partition (one instance from the server) and kill-holder (whoever computes a round),
+                     with commas between them
     --instances N    instances in this process, each with a runtime of its own (default: 4)
     --seconds N      how long they work (default: 30)
     --seed N         what is drawn: keys, pauses, faults (default: another one each time; it is told)

@@ -87,6 +87,8 @@ pub(super) struct Round {
     pub(super) key: usize,
     pub(super) begin: Duration,
     pub(super) end: Duration,
+    /// The instance that computed first and died of it.
+    pub(super) dead: Option<usize>,
 }
 
 /// A time in which something was so.

@@ -104,8 +104,9 @@ fn run(options: &Options, says: bool) -> Result<Run, Unmeasured> {
     let lay = |_: usize| laying.as_ref().map(|runtime| Wire::lay(runtime, redis.port())).transpose();
     let wires: Vec<_> =
         (0..options.instances).filter_map(|instance| lay(instance).transpose()).collect::<Result<_, _>>()?;
-    let lab = Lab { redis, wires, channel: mode.channel() };
-    let stage = stage(&*mode, &lab, &runtimes, seed)?;
+    let lab = Lab { redis, wires: Arc::new(wires), channel: mode.channel() };
+    let deaths = options.faults.contains(&faults::Kind::KillHolder);
+    let stage = stage(&*mode, &lab, &runtimes, seed, deaths)?;
     let lab = perform(&stage, &*mode, lab, options, says)?;
     if says {
         eprintln!("coherence: the dust settles");
@@ -136,7 +137,7 @@ fn url(lab: &Lab, instance: usize) -> String {
     lab.wires.get(instance).map_or_else(|| lab.redis.url(), Wire::url)
 }
 
-fn stage(mode: &dyn Mode, lab: &Lab, runtimes: &[Runtime], seed: u64) -> Result<Arc<Stage>, String> {
+fn stage(mode: &dyn Mode, lab: &Lab, runtimes: &[Runtime], seed: u64, deaths: bool) -> Result<Arc<Stage>, String> {
     let runtimes: Vec<_> = runtimes.iter().map(Runtime::handle).collect();
     let start = |(instance, runtime)| match settle::on(runtime, mode.start(url(lab, instance))) {
         Some(started) => started.map_err(|failure| failure.why),
@@ -145,7 +146,8 @@ fn stage(mode: &dyn Mode, lab: &Lab, runtimes: &[Runtime], seed: u64) -> Result<
     let instances = runtimes.iter().enumerate().map(start).collect::<Result<Vec<_>, _>>()?;
     let history = Arc::new(History::new(instances.len()));
     let stop = Arc::new(AtomicBool::new(false));
-    Ok(Arc::new(Stage { source: Source::new(), history, instances, runtimes, stop, seed }))
+    let (source, wires) = (Source::new(), lab.wires.clone());
+    Ok(Arc::new(Stage { source, history, instances, runtimes, stop, seed, wires, deaths }))
 }
 
 /// Lets everybody work for the time of the run, and gives the server back, whole.

@@ -49,6 +49,7 @@ fn rows(run: &Run) -> Vec<Row> {
             ("rounds", run.findings.rounds.all as f64),
             ("per_round", run.findings.rounds.per_round()),
             ("per_calm_round", run.findings.rounds.per_calm_round()),
+            ("per_death", run.findings.rounds.per_death()),
         ],
     }];
     let worst = &run.findings.worst;
@@ -97,6 +98,10 @@ fn targets(options: &Options, run: &Run) -> Vec<Target> {
     if run.findings.rounds.calm > 0 {
         targets.push(Target::at_most("computations per calm round", run.findings.rounds.per_calm_round(), 1.0));
     }
+    if run.findings.rounds.dead > 0 {
+        let ran = run.findings.rounds.per_death();
+        targets.push(Target::at_most("computations by the others where the holder died", ran, 1.0));
+    }
     targets.push(panics);
     targets
 }
@@ -127,6 +132,8 @@ fn totals(options: &Options, run: &Run, left_out: &[&str]) -> Map<String, Value>
         "rounds": rounds.all,
         "calm_rounds": rounds.calm,
         "computations_per_round": rounded(per_round),
+        "deaths": rounds.dead,
+        "computations_per_death": rounded(rounds.per_death()),
         "computations_per_any_round": rounded(rounds.per_round()),
         "messages_replayed": sum(|figures| figures.replayed),
         "suspects_revalidated": sum(|figures| figures.revalidated),

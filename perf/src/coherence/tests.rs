@@ -143,6 +143,8 @@ fn settled(redis: &RedisServer, plant: impl FnOnce(&mut Planted, Bytes, Bytes)) 
         runtimes: runtimes.iter().map(Runtime::handle).collect(),
         stop: Arc::new(AtomicBool::new(true)),
         seed: 0,
+        wires: Arc::default(),
+        deaths: false,
     });
     look(&stage, &planted, redis, Waits { patience: Duration::ZERO, pause: Duration::ZERO })
 }

@@ -1,5 +1,6 @@
 //! Those who work with the caches: readers, writers, who invalidates groups, and rounds.
 
+mod deaths;
 mod groups;
 mod reader;
 mod rounds;
@@ -21,6 +22,8 @@ use super::history::{Change, Computation, Done, History, Read, What, Wrong};
 use super::instance::{Instance, Load, Mode};
 use super::options::Options;
 use super::source::Source;
+use super::wire::Wire;
+use deaths::Death;
 
 /// Readers of an instance.
 const READERS: usize = 4;
@@ -38,6 +41,10 @@ pub(super) struct Stage {
     pub(super) runtimes: Vec<Handle>,
     pub(super) stop: Arc<AtomicBool>,
     pub(super) seed: u64,
+    /// Between each instance and the server, if any fault needs them.
+    pub(super) wires: Arc<Vec<Wire>>,
+    /// Whether holders of leases are to die in rounds.
+    pub(super) deaths: bool,
 }
 
 impl Stage {
@@ -55,15 +62,27 @@ impl Stage {
 
     /// A loader of `key` on `instance`: it looks at the source and returns what it saw after `slow`, however old by then.
     pub(super) fn loader(self: &Arc<Self>, instance: usize, key: usize, slow: Duration) -> Load {
+        self.loader_with(instance, key, async move {
+            if !slow.is_zero() {
+                tokio::time::sleep(slow).await;
+            }
+        })
+    }
+
+    /// The same with something else between the look and the return.
+    fn loader_with(
+        self: &Arc<Self>,
+        instance: usize,
+        key: usize,
+        between: impl Future<Output = ()> + Send + 'static,
+    ) -> Load {
         let stage = self.clone();
         Box::new(move || {
             Box::pin(async move {
                 let running = Running { instance, key, begin: stage.history.now(), history: &stage.history };
                 let version = stage.source.newest(key);
                 let value = Bytes::from(stage.source.bytes(key, instance as u64, version));
-                if !slow.is_zero() {
-                    tokio::time::sleep(slow).await;
-                }
+                between.await;
                 drop(running);
                 value
             }) as BoxFuture<'static, Bytes>
@@ -72,14 +91,29 @@ impl Stage {
 
     /// Reads `key` and puts down what came back.
     pub(super) async fn read(self: &Arc<Self>, instance: usize, key: usize, slow: Duration) {
+        let read = self.read_with(instance, key, self.loader(instance, key, slow)).await;
+        self.history.note(|events| events.reads.push(read));
+    }
+
+    /// Reads `key`; whoever computes it first dies.
+    async fn read_or_die(self: &Arc<Self>, instance: usize, key: usize, slow: Duration, death: Arc<Death>) -> Read {
+        let there = self.clone();
+        let between = async move {
+            death.strike(&there, instance).await;
+            tokio::time::sleep(slow).await;
+        };
+        self.read_with(instance, key, self.loader_with(instance, key, between)).await
+    }
+
+    async fn read_with(&self, instance: usize, key: usize, load: Load) -> Read {
         let begin = self.history.now();
-        let value = self.instances[instance].read(&self.source.keys, key, self.loader(instance, key, slow)).await;
+        let value = self.instances[instance].read(&self.source.keys, key, load).await;
         let end = self.history.now();
         let got = match value {
             Ok(bytes) => self.source.version(key, &bytes),
             Err(_) => Err(Wrong::Failed),
         };
-        self.history.note(|events| events.reads.push(Read { instance, key, begin, end, got }));
+        Read { instance, key, begin, end, got }
     }
 
     /// Puts down a change that has come back.

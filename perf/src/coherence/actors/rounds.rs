@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::writer::invalidate;
-use super::{Stage, rest};
+use super::{Stage, deaths, rest};
 use crate::coherence::history::Round;
 
 const PAUSE: Duration = Duration::from_millis(100);
@@ -23,6 +23,11 @@ pub(super) async fn run(stage: Arc<Stage>) {
         if !change.await.unwrap_or(false) {
             continue;
         }
+        // Rarely: it takes as long as a lease.
+        if stage.deaths && random.u32(..4) == 0 {
+            deaths::round(&stage, key, slow).await;
+            continue;
+        }
         let begin = stage.history.now();
         let mut reads = Vec::new();
         for (instance, runtime) in stage.runtimes.iter().enumerate() {
@@ -36,6 +41,6 @@ pub(super) async fn run(stage: Arc<Stage>) {
             let _ = read.await;
         }
         let end = stage.history.now();
-        stage.history.note(|events| events.rounds.push(Round { key, begin, end }));
+        stage.history.note(|events| events.rounds.push(Round { key, begin, end, dead: None }));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::delays::{Delays, meets};
 use super::{Grants, Invariant, Verdict, seconds};
-use crate::coherence::history::{Change, Computation, Done, Events, Span, What};
+use crate::coherence::history::{Change, Computation, Done, Events, Round, Span, What};
 use crate::coherence::source::Keys;
 
 /// Within this time a change, or the store of a loaded value, that Redis did not take at first was retried.
@@ -69,12 +69,21 @@ pub(crate) struct Rounds {
     pub(crate) calm_computations: usize,
     pub(crate) all: usize,
     pub(crate) all_computations: usize,
+    /// Calm rounds whose first computation was the death of its instance.
+    pub(crate) dead: usize,
+    /// What the others computed in them.
+    pub(crate) dead_computations: usize,
 }
 
 impl Rounds {
     /// Not a number where there was no calm round.
     pub(crate) fn per_calm_round(&self) -> f64 {
         self.calm_computations as f64 / self.calm as f64
+    }
+
+    /// Not a number where nobody died.
+    pub(crate) fn per_death(&self) -> f64 {
+        self.dead_computations as f64 / self.dead as f64
     }
 
     pub(crate) fn per_round(&self) -> f64 {
@@ -84,31 +93,62 @@ impl Rounds {
 
 /// Counts the computations of each round.
 pub(super) fn rounds(events: &Events, grants: &Grants) -> Rounds {
-    let mut begins: HashMap<usize, Vec<Duration>> = HashMap::new();
+    let mut computations: HashMap<usize, Vec<&Computation>> = HashMap::new();
     for computation in &events.computations {
-        begins.entry(computation.key).or_default().push(computation.begin);
+        computations.entry(computation.key).or_default().push(computation);
     }
-    let lost = losses(events, Duration::ZERO);
-    let mut cleared: Vec<Span> = events
-        .changes
-        .iter()
-        .filter(|change| change.what == What::Clear)
-        .map(|change| Span { begin: change.begin, end: change.end + grants.delta })
-        .collect();
-    cleared.dedup();
+    let uncalm = Uncalm::new(events, grants);
     let mut rounds = Rounds::default();
     for round in &events.rounds {
-        let begins = begins.get(&round.key).map_or(&[][..], Vec::as_slice);
-        let first = begins.partition_point(|begin| *begin < round.begin);
-        let ran = begins[first..].iter().take_while(|begin| **begin <= round.end).count();
-        rounds.all += 1;
-        rounds.all_computations += ran;
-        let begin = round.begin.saturating_sub(grants.delta + grants.link);
-        let down = events.outages.iter().any(|outages| meets(outages, begin, round.end));
-        if !down && !meets(&lost, begin, round.end) && !meets(&cleared, begin, round.end) {
-            rounds.calm += 1;
-            rounds.calm_computations += ran;
+        let of_key = computations.get(&round.key).map_or(&[][..], Vec::as_slice);
+        let first = of_key.partition_point(|computation| computation.begin < round.begin);
+        let within = of_key[first..].iter().take_while(|computation| computation.begin <= round.end);
+        let ran = within.filter(|computation| Some(computation.instance) != round.dead).count();
+        match (round.dead.is_some(), uncalm.has(round)) {
+            (true, true) => {}
+            (true, false) => {
+                rounds.dead += 1;
+                rounds.dead_computations += ran;
+            }
+            (false, uncalm) => {
+                rounds.all += 1;
+                rounds.all_computations += ran;
+                if !uncalm {
+                    rounds.calm += 1;
+                    rounds.calm_computations += ran;
+                }
+            }
         }
     }
     rounds
+}
+
+/// What may make a round need more than one computation.
+struct Uncalm<'a> {
+    outages: &'a [Vec<Span>],
+    lost: Vec<Span>,
+    cleared: Vec<Span>,
+    /// For so long before a round.
+    before: Duration,
+}
+
+impl<'a> Uncalm<'a> {
+    fn new(events: &'a Events, grants: &Grants) -> Self {
+        let clears = events.changes.iter().filter(|change| change.what == What::Clear);
+        let cleared = clears.map(|change| Span { begin: change.begin, end: change.end + grants.delta });
+        Self {
+            outages: &events.outages,
+            lost: losses(events, Duration::ZERO),
+            cleared: cleared.collect(),
+            before: grants.delta + grants.link,
+        }
+    }
+
+    fn has(&self, round: &Round) -> bool {
+        let begin = round.begin.saturating_sub(self.before);
+        let others = self.outages.iter().enumerate().filter(|(instance, _)| Some(*instance) != round.dead);
+        others.into_iter().any(|(_, outages)| meets(outages, begin, round.end))
+            || meets(&self.lost, begin, round.end)
+            || meets(&self.cleared, begin, round.end)
+    }
 }

@@ -265,7 +265,7 @@ fn violations_are_what_reads_contradict() {
 
 #[test]
 fn rounds_are_counted_where_leases_cannot_be_lost() {
-    let round = |begin, end| Round { key: 0, begin: ms(begin), end: ms(end) };
+    let round = |begin, end| Round { key: 0, begin: ms(begin), end: ms(end), dead: None };
     let rounds = |computations, strikes| {
         let rounds = vec![round(5000, 5100), round(6000, 6100)];
         findings(Events { rounds, computations, strikes, ..events() }).rounds
@@ -284,4 +284,20 @@ fn rounds_are_counted_where_leases_cannot_be_lost() {
         "a connection broke, no lease was lost"
     );
     assert!(rounds(once, vec![strike(span(0, 9000), false, true)]).per_calm_round().is_nan());
+}
+
+#[test]
+fn what_the_others_compute_for_the_dead_is_counted() {
+    let rounds = |computations, outages| {
+        let rounds = vec![Round { key: 0, begin: ms(5000), end: ms(7000), dead: Some(0) }];
+        findings(Events { rounds, computations, outages, ..events() }).rounds
+    };
+    let one = vec![computation(0, 5010, 7020), computation(1, 6500, 6520)];
+    let two = [one.clone(), vec![computation(1, 6600, 6620)]].concat();
+    let its_own = vec![vec![span(5010, 7010)], Vec::new()];
+    let of_another = vec![Vec::new(), vec![span(5010, 5500)]];
+    assert_eq!(rounds(one, its_own.clone()).per_death(), 1.0);
+    let counted = rounds(two.clone(), its_own);
+    assert_eq!((counted.per_death(), counted.all), (2.0, 0));
+    assert_eq!(rounds(two, of_another).dead, 0, "the other one was cut off too");
 }

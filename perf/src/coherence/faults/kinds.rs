@@ -18,10 +18,11 @@ pub(crate) enum Kind {
     ScriptFlush,
     SlowSubscriber,
     Partition,
+    KillHolder,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::KillSubscribers,
         Self::Freeze,
         Self::Restart,
@@ -31,6 +32,7 @@ impl Kind {
         Self::ScriptFlush,
         Self::SlowSubscriber,
         Self::Partition,
+        Self::KillHolder,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -44,6 +46,7 @@ impl Kind {
             Self::ScriptFlush => "script-flush",
             Self::SlowSubscriber => "slow-subscriber",
             Self::Partition => "partition",
+            Self::KillHolder => "kill-holder",
         }
     }
 
@@ -62,11 +65,12 @@ impl Kind {
 
     /// Whether it is made on the way between the server and an instance.
     pub(crate) fn needs_wires(self) -> bool {
-        self == Self::Partition
+        matches!(self, Self::Partition | Self::KillHolder)
     }
 
-    pub(super) fn rhythm(self) -> Rhythm {
-        match self {
+    /// Nothing for what is no matter of a schedule: holders die in rounds.
+    pub(super) fn rhythm(self) -> Option<Rhythm> {
+        Some(match self {
             Self::KillSubscribers => Rhythm::millis([0, 0], [100, 200], 10),
             Self::Freeze => Rhythm::millis([300, 1500], [1000, 2500], 1),
             Self::Restart => Rhythm::millis([100, 800], [1500, 3000], 1),
@@ -77,11 +81,12 @@ impl Kind {
             Self::SlowSubscriber => Rhythm::millis([50, 150], [300, 800], 2),
             // Sometimes longer than L1 is trusted without Redis.
             Self::Partition => Rhythm::millis([200, 5000], [1000, 2000], 1),
-        }
+            Self::KillHolder => return None,
+        })
     }
 
-    pub(super) fn fault(self, random: &mut Rng, instances: usize) -> Box<dyn Fault> {
-        match self {
+    pub(super) fn fault(self, random: &mut Rng, instances: usize) -> Option<Box<dyn Fault>> {
+        Some(match self {
             Self::KillSubscribers => Box::new(KillSubscribers),
             Self::Freeze => Box::new(Freeze),
             Self::Restart => Box::new(Restart),
@@ -91,7 +96,8 @@ impl Kind {
             Self::ScriptFlush => Box::new(ScriptFlush),
             Self::SlowSubscriber => Box::new(SlowSubscriber),
             Self::Partition => Box::new(Partition::draw(random, instances)),
-        }
+            Self::KillHolder => return None,
+        })
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) use kinds::Kind;
 pub(super) struct Lab {
     pub(super) redis: RedisServer,
     /// One for each instance, if any kind of fault needs them.
-    pub(super) wires: Vec<Wire>,
+    pub(super) wires: Arc<Vec<Wire>>,
     /// Where invalidations are published.
     pub(super) channel: &'static str,
 }
@@ -66,14 +66,14 @@ pub(super) fn make(
         // SeqCst: a flag that is seen within a pause; order does not matter.
         let stopped = || stop.load(Ordering::SeqCst);
         wait(Duration::from_millis(500), &stopped);
+        let kinds: Vec<_> = kinds.into_iter().filter_map(|kind| Some((kind, kind.rhythm()?))).collect();
         while !stopped() && !kinds.is_empty() {
-            let kind = kinds[random.usize(..kinds.len())];
-            let rhythm = kind.rhythm();
+            let (kind, rhythm) = kinds[random.usize(..kinds.len())];
             for _ in 0..rhythm.repeats {
                 if stopped() {
                     break;
                 }
-                let mut fault = kind.fault(&mut random, lab.wires.len());
+                let Some(mut fault) = kind.fault(&mut random, lab.wires.len()) else { break };
                 let begin = history.now();
                 fault.start(&mut lab);
                 // What is broken is healed although the run ends meanwhile.
