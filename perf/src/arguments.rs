@@ -42,7 +42,7 @@ OPTIONS of coherence
     --seed N         what is drawn: keys, pauses, faults (default: another one each time; it is told)
     --reads N        reads a second, of all instances (default: 1600)
     --writes N       invalidations a second, of all instances (default: 100); writes through the cache are a quarter of that
-    --delta MS       after so long every instance that reaches Redis has to know of an invalidation (default: 300)
+    --delta MS       after so long every instance that reaches Redis has to know of an invalidation (default: 150)
 
 The exit status is 1 if a target is missed, 2 if the arguments are wrong. A scenario whose tool is missing is skipped and
 says so.

@@ -12,7 +12,6 @@ use super::instance::{Failure, Figures, Instance, Load, Mode, Outcome, Promises}
 use super::source::Keys;
 
 const NAMESPACE: &str = "check";
-const TTL: Duration = Duration::from_secs(3600);
 /// Fewer than there are keys, so that entries are evicted and come back from Redis.
 const ENTRIES: usize = 56;
 const WEIGHT: u64 = 1 << 20;
@@ -144,6 +143,6 @@ impl Instance for FullInstance {
     }
 }
 
-fn options(_: &Keys, _: usize) -> EntryOptions {
-    EntryOptions::new().ttl(TTL)
+fn options(keys: &Keys, key: usize) -> EntryOptions {
+    EntryOptions::new().ttl(keys.ttl(key))
 }

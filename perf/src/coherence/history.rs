@@ -175,9 +175,9 @@ impl History {
         std::mem::take(&mut events)
     }
 
-    /// How many reads and changes there are.
-    pub(super) fn counts(&self) -> (usize, usize) {
+    /// How many reads, changes and faults there are.
+    pub(super) fn counts(&self) -> (usize, usize, usize) {
         let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        (events.reads.len(), events.changes.len())
+        (events.reads.len(), events.changes.len(), events.strikes.len())
     }
 }

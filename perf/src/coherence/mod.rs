@@ -73,8 +73,11 @@ struct Run {
 
 /// How many calls changed something.
 struct Changes {
+    /// By key, tag or pattern, or of everything.
+    invalidations: usize,
+    writes: usize,
+    /// Of both.
     acknowledged: usize,
-    all: usize,
 }
 
 /// Runs the checker as `options` say.
@@ -202,5 +205,6 @@ fn strikes(strikes: &[history::Strike]) -> Vec<(&'static str, usize)> {
 fn changes(changes: &[history::Change]) -> Changes {
     let calls = || changes.chunk_by(|one, next| (one.instance, one.begin) == (next.instance, next.begin));
     let acknowledged = calls().filter(|call| call[0].done == history::Done::Acknowledged).count();
-    Changes { acknowledged, all: calls().count() }
+    let writes = calls().filter(|call| call[0].what == history::What::Set).count();
+    Changes { invalidations: calls().count() - writes, writes, acknowledged }
 }

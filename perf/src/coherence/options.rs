@@ -40,7 +40,7 @@ impl Default for Options {
             seed: None,
             reads: 1600,
             writes: 100,
-            delta: Duration::from_millis(300),
+            delta: Duration::from_millis(150),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -17,7 +17,8 @@ use super::instance::{Failure, Figures, Instance, Load, Mode, Outcome, Promises}
 use super::source::Keys;
 
 const CHANNEL: &str = "plain:invalidate";
-const TTL_SECONDS: u64 = 3600;
+/// How long a value that was found in Redis stays in the map, whose age there is not known.
+const FOUND: Duration = Duration::from_secs(60);
 const ENTRIES: usize = 10_000;
 const TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -76,12 +77,13 @@ fn failure(error: RedisError) -> Failure {
 /// What the calls and the subscriber share.
 struct Shared {
     client: Client,
-    l1: Mutex<HashMap<String, Bytes>>,
+    /// Values, and until when.
+    l1: Mutex<HashMap<String, (Bytes, Instant)>>,
     connection: tokio::sync::Mutex<Option<MultiplexedConnection>>,
 }
 
 impl Shared {
-    fn l1<R>(&self, work: impl FnOnce(&mut HashMap<String, Bytes>) -> R) -> R {
+    fn l1<R>(&self, work: impl FnOnce(&mut HashMap<String, (Bytes, Instant)>) -> R) -> R {
         work(&mut self.l1.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -134,10 +136,10 @@ struct PlainInstance {
 }
 
 impl PlainInstance {
-    fn keep(&self, name: &str, value: Bytes) {
+    fn keep(&self, name: &str, value: Bytes, ttl: Duration) {
         self.shared.l1(|l1| {
             if l1.len() < ENTRIES {
-                l1.insert(name.to_owned(), value);
+                l1.insert(name.to_owned(), (value, Instant::now() + ttl));
             }
         });
     }
@@ -149,7 +151,7 @@ impl PlainInstance {
         let (found,): (Option<Vec<u8>>,) = self.shared.ask(pipe().get(in_redis(name))).await.map_err(failure)?;
         let found = found.map(Bytes::from);
         if let Some(value) = &found {
-            self.keep(name, value.clone());
+            self.keep(name, value.clone(), FOUND);
         }
         Ok(found)
     }
@@ -164,10 +166,11 @@ impl Instance for PlainInstance {
             }
             let value = load().await;
             // A cache that cannot be written is no reason to fail a read.
+            let ttl = keys.ttl(key);
             let stored: Result<(), _> =
-                self.shared.ask(pipe().set_ex(in_redis(name), &value[..], TTL_SECONDS).ignore()).await;
+                self.shared.ask(pipe().set_ex(in_redis(name), &value[..], ttl.as_secs()).ignore()).await;
             drop(stored);
-            self.keep(name, value.clone());
+            self.keep(name, value.clone(), ttl);
             Ok(value)
         })
     }
@@ -177,7 +180,10 @@ impl Instance for PlainInstance {
     }
 
     fn peek(&self, name: &str) -> Option<Bytes> {
-        self.shared.l1(|l1| l1.get(name).cloned())
+        self.shared.l1(|l1| {
+            let (value, until) = l1.get(name)?;
+            (Instant::now() < *until).then(|| value.clone())
+        })
     }
 
     fn invalidate<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Outcome<()>> {
@@ -191,10 +197,10 @@ impl Instance for PlainInstance {
     fn set<'a>(&'a self, keys: &'a Keys, key: usize, value: Bytes) -> BoxFuture<'a, Outcome<()>> {
         Box::pin(async move {
             let name = keys.name(key);
-            let mut commands = pipe();
-            commands.set_ex(in_redis(name), &value[..], TTL_SECONDS).ignore().publish(CHANNEL, name).ignore();
+            let (ttl, mut commands) = (keys.ttl(key), pipe());
+            commands.set_ex(in_redis(name), &value[..], ttl.as_secs()).ignore().publish(CHANNEL, name).ignore();
             let told = self.shared.ask(&commands).await;
-            self.keep(name, value);
+            self.keep(name, value, ttl);
             told.map_err(failure)
         })
     }

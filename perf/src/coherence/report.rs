@@ -1,5 +1,8 @@
 //! What a run found, as a table and as JSON.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use super::Run;
@@ -44,7 +47,8 @@ fn rows(run: &Run) -> Vec<Row> {
         figures: vec![
             ("reads", run.reads as f64),
             ("cancelled", run.cancelled as f64),
-            ("changes", run.changes.all as f64),
+            ("invalidations", run.changes.invalidations as f64),
+            ("writes", run.changes.writes as f64),
             ("acknowledged", run.changes.acknowledged as f64),
             ("rounds", run.findings.rounds.all as f64),
             ("per_round", run.findings.rounds.per_round()),
@@ -53,7 +57,6 @@ fn rows(run: &Run) -> Vec<Row> {
         ],
     }];
     let worst = &run.findings.worst;
-    let millis = |time: std::time::Duration| time.as_secs_f64() * 1000.0;
     rows.push(Row {
         name: "worst, ms".into(),
         figures: vec![
@@ -62,6 +65,16 @@ fn rows(run: &Run) -> Vec<Row> {
             ("change", millis(worst.change)),
             ("change_budget", millis(worst.change_budget)),
             ("stall", millis(worst.longest_stall)),
+            ("outage", millis(worst.longest_outage)),
+        ],
+    });
+    let staleness = &run.findings.staleness;
+    rows.push(Row {
+        name: "staleness, ms".into(),
+        figures: vec![
+            ("reads", staleness.reads as f64),
+            ("longest", millis(staleness.longest)),
+            ("longest_calm", millis(staleness.longest_calm)),
         ],
     });
     rows.push(Row {
@@ -86,15 +99,23 @@ fn rows(run: &Run) -> Vec<Row> {
 }
 
 fn targets(options: &Options, run: &Run) -> Vec<Target> {
-    let panics = Target::at_most("panics", run.panics as f64, 0.0);
+    // Where nothing happened nothing was seen.
+    let mut targets = vec![
+        Target::at_most("panics", run.panics as f64, 0.0),
+        Target::at_least("reads", run.reads as f64, 1.0),
+        Target::at_least("acknowledged changes", run.changes.acknowledged as f64, 1.0),
+    ];
+    if !options.faults.is_empty() {
+        let struck: usize = run.strikes.iter().map(|(_, count)| count).sum();
+        targets.push(Target::at_least("faults that struck", struck as f64, 1.0));
+    }
     if options.mode == Which::Plain {
         let violations = run.findings.verdict.violations() as f64;
-        return vec![Target::at_least("violations that the checker sees", violations, 1.0), panics];
+        targets.push(Target::at_least("violations that the checker sees", violations, 1.0));
+        return targets;
     }
-    let mut targets: Vec<_> = Invariant::ALL
-        .into_iter()
-        .map(|invariant| Target::at_most(invariant.name(), broken(run, invariant) as f64, 0.0))
-        .collect();
+    let broken = |invariant: Invariant| Target::at_most(invariant.name(), broken(run, invariant) as f64, 0.0);
+    targets.extend(Invariant::ALL.into_iter().map(broken));
     if run.findings.rounds.calm > 0 {
         targets.push(Target::at_most("computations per calm round", run.findings.rounds.per_calm_round(), 1.0));
     }
@@ -102,7 +123,6 @@ fn targets(options: &Options, run: &Run) -> Vec<Target> {
         let ran = run.findings.rounds.per_death();
         targets.push(Target::at_most("computations by the others where the holder died", ran, 1.0));
     }
-    targets.push(panics);
     targets
 }
 
@@ -120,6 +140,10 @@ fn totals(options: &Options, run: &Run, left_out: &[&str]) -> Map<String, Value>
         "seed": run.seed,
         "instances": options.instances,
         "seconds": options.time.as_secs(),
+        "outages": run.findings.worst.outages,
+        "older_reads": run.findings.staleness.reads,
+        "longest_staleness_ms": rounded(millis(run.findings.staleness.longest)),
+        "longest_calm_staleness_ms": rounded(millis(run.findings.staleness.longest_calm)),
         "delta_ms": options.delta.as_millis() as u64,
         "violations": run.findings.verdict.violations(),
         "stale_l1": run.settled.stale_l1,
@@ -127,7 +151,8 @@ fn totals(options: &Options, run: &Run, left_out: &[&str]) -> Map<String, Value>
         "old_in_redis": run.settled.old_in_redis,
         "reads": run.reads,
         "failed_reads": run.findings.worst.failed,
-        "invalidations": run.changes.all,
+        "invalidations": run.changes.invalidations,
+        "writes": run.changes.writes,
         "acknowledged": run.changes.acknowledged,
         "rounds": rounds.all,
         "calm_rounds": rounds.calm,
@@ -139,7 +164,7 @@ fn totals(options: &Options, run: &Run, left_out: &[&str]) -> Map<String, Value>
         "suspects_revalidated": sum(|figures| figures.revalidated),
         "invariants": invariants,
         "left_out": left_out,
-        "strikes": run.strikes.iter().copied().collect::<std::collections::BTreeMap<_, _>>(),
+        "strikes": run.strikes.iter().copied().collect::<BTreeMap<_, _>>(),
         "panics": run.panics,
         "cases": run.findings.verdict.cases.iter().chain(run.settled.cases.iter().take(10)).chain(&run.settled.unsettled).collect::<Vec<_>>(),
     });
@@ -147,6 +172,10 @@ fn totals(options: &Options, run: &Run, left_out: &[&str]) -> Map<String, Value>
         Value::Object(totals) => totals,
         _ => Map::new(),
     }
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
 }
 
 fn rounded(figure: f64) -> Value {

@@ -8,7 +8,6 @@ use tokio::runtime::Handle;
 
 use super::actors::Stage;
 use super::instance::{Instance, Mode};
-use super::source::VALUE_BYTES;
 
 /// A call that takes longer hangs.
 const HUNG: Duration = Duration::from_secs(30);
@@ -83,7 +82,8 @@ pub(super) fn look(stage: &Arc<Stage>, mode: &dyn Mode, redis: &RedisServer, wai
     for key in keys.all() {
         let name = mode.name_in_redis(keys.name(key));
         let bytes = redis.command(&["GET", &name]).into_bytes();
-        let payload = bytes.as_deref().and_then(|bytes| bytes.last_chunk::<VALUE_BYTES>());
+        // Whatever a mode puts before a value, the value is what lies last.
+        let payload = bytes.as_deref().map(|bytes| &bytes[bytes.len().saturating_sub(keys.size(key))..]);
         if payload.is_some_and(|payload| stage.source.version(key, payload) != Ok(stage.source.newest(key))) {
             settled.old_in_redis += 1;
         }

@@ -3,6 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::history::Wrong;
 
@@ -63,6 +64,20 @@ impl Keys {
         self.shared().filter(move |key| self.tag(*key) == Some(tag))
     }
 
+    /// How many bytes a value of `key` has.
+    pub(super) fn size(&self, key: usize) -> usize {
+        match key % 10 {
+            3 => 20_000,
+            6 => 3_000,
+            _ => 100,
+        }
+    }
+
+    /// How long a value of `key` lives: mostly longer than a run.
+    pub(super) fn ttl(&self, key: usize) -> Duration {
+        Duration::from_secs(if key % 7 == 5 { 2 } else { 3600 })
+    }
+
     /// The glob that matches exactly the keys of a tag.
     pub(super) fn pattern(&self, tag: usize) -> String {
         format!("shared:{tag}:*")
@@ -98,7 +113,7 @@ impl Source {
 
     /// The bytes of a version of `key`, made by `writer`.
     pub(super) fn bytes(&self, key: usize, writer: u64, version: u64) -> Vec<u8> {
-        Stamp { key: hash(self.keys.name(key)), writer, version }.bytes()
+        Stamp { key: hash(self.keys.name(key)), writer, version }.bytes(self.keys.size(key))
     }
 
     /// The version that `bytes` are of, if they are a value of `key` that was committed.
@@ -116,14 +131,16 @@ struct Stamp {
 
 impl Stamp {
     const MARK: [u8; 8] = *b"coherent";
-    const PADDING: usize = 56;
+    /// The mark, three numbers and the checksum.
+    const LEAST: usize = 40;
 
-    fn bytes(&self) -> Vec<u8> {
-        let mut bytes = Self::MARK.to_vec();
+    fn bytes(&self, size: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(size);
+        bytes.extend_from_slice(&Self::MARK);
         for number in [self.key, self.writer, self.version] {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
-        bytes.extend((0..Self::PADDING).map(|n| (self.version as usize + n) as u8));
+        bytes.extend((Self::LEAST..size).map(|n| (self.version as usize + n) as u8));
         bytes.extend_from_slice(&hash(&bytes).to_le_bytes());
         bytes
     }
@@ -131,11 +148,10 @@ impl Stamp {
     fn read(bytes: &[u8]) -> Result<Self, Wrong> {
         let (body, checksum) = bytes.split_last_chunk::<8>().ok_or(Wrong::Altered)?;
         let (mark, numbers) = body.split_first_chunk::<8>().ok_or(Wrong::Altered)?;
-        let whole = body.len() == 32 + Self::PADDING && *mark == Self::MARK;
-        if !whole || hash(body) != u64::from_le_bytes(*checksum) {
+        if *mark != Self::MARK || hash(body) != u64::from_le_bytes(*checksum) {
             return Err(Wrong::Altered);
         }
-        let number = |at: usize| numbers[8 * at..].first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+        let number = |at: usize| numbers.get(8 * at..)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
         let (Some(key), Some(writer), Some(version)) = (number(0), number(1), number(2)) else {
             return Err(Wrong::Altered);
         };
@@ -149,9 +165,6 @@ impl Stamp {
         if self.version == 0 || self.version > newest { Err(Wrong::NeverCommitted) } else { Ok(self.version) }
     }
 }
-
-/// How many bytes a value has: those that lie last in what a mode keeps in Redis.
-pub(super) const VALUE_BYTES: usize = 32 + Stamp::PADDING + 8;
 
 fn hash(of: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -168,7 +181,7 @@ mod tests {
         let source = Source::new();
         let version = source.commit(3);
         let bytes = source.bytes(3, 1, version);
-        assert_eq!(bytes.len(), VALUE_BYTES);
+        assert_eq!(bytes.len(), source.keys.size(3));
         assert_eq!(source.version(3, &bytes), Ok(2));
         assert_eq!(source.version(4, &bytes), Err(Wrong::OtherKey));
         let unknown = source.bytes(3, 1, version + 1);
@@ -185,6 +198,7 @@ mod tests {
             assert_eq!(source.version(0, &altered), Err(Wrong::Altered), "byte {at}");
         }
         assert_eq!(source.version(0, &bytes[1..]), Err(Wrong::Altered));
+        assert_eq!(source.version(0, &bytes[..bytes.len() - 1]), Err(Wrong::Altered));
         assert_eq!(source.version(0, &[]), Err(Wrong::Altered));
     }
 }

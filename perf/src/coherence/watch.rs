@@ -39,8 +39,9 @@ pub(super) fn watch(
             }
             if says && told.elapsed() >= PROGRESS_EVERY {
                 told = Instant::now();
-                let (reads, changes) = history.counts();
-                eprintln!("coherence: {:3.0} s, {reads} reads, {changes} changes", history.now().as_secs_f64());
+                let (reads, changes, strikes) = history.counts();
+                let time = history.now().as_secs_f64();
+                eprintln!("coherence: {time:3.0} s, {reads} reads, {changes} changes, {strikes} faults");
             }
         }
     })

@@ -24,7 +24,7 @@ pub(super) async fn run(stage: Arc<Stage>) {
             continue;
         }
         // Rarely: it takes as long as a lease.
-        if stage.deaths && random.u32(..4) == 0 {
+        if stage.deaths && random.u32(..8) == 0 {
             deaths::round(&stage, key, slow).await;
             continue;
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::delays::stalled;
 use super::{Grants, Invariant, Verdict, seconds};
-use crate::coherence::history::{Events, Wrong};
+use crate::coherence::history::{Events, Span, Wrong};
 use crate::coherence::instance::Promises;
 use crate::coherence::source::Keys;
 
@@ -18,6 +18,13 @@ pub(crate) struct Worst {
     /// Reads that came back without a value.
     pub(crate) failed: u64,
     pub(crate) longest_stall: Duration,
+    /// How often Redis did not answer an instance, and for how long at most.
+    pub(crate) outages: usize,
+    pub(crate) longest_outage: Duration,
+}
+
+fn longest(spans: &[Span]) -> Duration {
+    spans.iter().map(|span| span.end - span.begin).max().unwrap_or_default()
 }
 
 pub(super) fn check(
@@ -31,7 +38,9 @@ pub(super) fn check(
         // Whoever waits for a load may have to load himself when that one is given up.
         read_budget: promises.read + 2 * grants.load + grants.slack,
         change_budget: promises.change + grants.slack,
-        longest_stall: events.stalls.iter().map(|stall| stall.end - stall.begin).max().unwrap_or_default(),
+        longest_stall: longest(&events.stalls),
+        outages: events.outages.iter().map(Vec::len).sum(),
+        longest_outage: events.outages.iter().map(|outages| longest(outages)).max().unwrap_or_default(),
         ..Worst::default()
     };
     let late = |begin, end, budget| end - begin > budget + stalled(&events.stalls, begin, end);

@@ -29,6 +29,7 @@ pub(super) use calls::Worst;
 pub(super) use computations::Rounds;
 use delays::Delays;
 pub(super) use leftovers::Leftovers;
+pub(super) use reads::Staleness;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Invariant {
@@ -113,6 +114,7 @@ pub(super) struct Findings {
     pub(super) verdict: Verdict,
     pub(super) rounds: Rounds,
     pub(super) worst: Worst,
+    pub(super) staleness: Staleness,
 }
 
 /// Holds `events` against the invariants, all but I3 and I9, which are looked at when a run is over.
@@ -121,10 +123,11 @@ pub(super) fn check(keys: &Keys, mut events: Events, promises: &Promises, grants
     in_order(&mut events);
     let delays = Delays::new(&events, promises, grants);
     reads::check(keys, &events, &delays, &mut verdict);
+    let staleness = reads::staleness(&events, &delays);
     computations::check(keys, &events, &delays, &mut verdict);
     let worst = calls::check(keys, &events, promises, grants, &mut verdict);
     bounds::check(&events, promises, &mut verdict);
-    Findings { verdict, rounds: computations::rounds(&events, grants), worst }
+    Findings { verdict, rounds: computations::rounds(&events, grants), worst, staleness }
 }
 
 /// Sorts what was put down by several threads.

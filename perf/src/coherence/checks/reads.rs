@@ -5,13 +5,57 @@ use std::time::Duration;
 
 use super::delays::Delays;
 use super::{Invariant, Verdict, seconds};
-use crate::coherence::history::{Change, Events, Read, What, Wrong};
+use crate::coherence::history::{Change, Done, Events, Read, What, Wrong};
 use crate::coherence::source::Keys;
 
 /// From `from` on a read of one key on one instance returns at least the version of `change`.
 struct Floor<'a> {
     from: Duration,
     change: &'a Change,
+}
+
+/// Reads that returned less than was acknowledged when they began, whether that was granted or not.
+#[derive(Debug, Default)]
+pub(crate) struct Staleness {
+    pub(crate) reads: u64,
+    /// The longest time from an acknowledgement to a read that was older.
+    pub(crate) longest: Duration,
+    /// The same where nothing had happened to the connections of the instance.
+    pub(crate) longest_calm: Duration,
+}
+
+/// How stale reads were.
+pub(super) fn staleness(events: &Events, delays: &Delays<'_>) -> Staleness {
+    let acknowledged = acknowledged(events);
+    let mut staleness = Staleness::default();
+    for read in &events.reads {
+        let (Ok(version), Some(changes)) = (read.got, acknowledged.get(&read.key)) else { continue };
+        let newer = changes.partition_point(|(changed, _)| *changed <= version);
+        let Some(age) = changes.get(newer).and_then(|(_, since)| read.begin.checked_sub(*since)) else { continue };
+        staleness.reads += 1;
+        staleness.longest = staleness.longest.max(age);
+        if age > staleness.longest_calm && !delays.disturbed(read.instance, read.begin - age, read.begin) {
+            staleness.longest_calm = age;
+        }
+    }
+    staleness
+}
+
+/// For each key the acknowledged versions in order, each with the time since which it or a newer one was.
+fn acknowledged(events: &Events) -> HashMap<usize, Vec<(u64, Duration)>> {
+    let mut changes: HashMap<_, Vec<_>> = HashMap::new();
+    for change in events.changes.iter().filter(|change| change.done == Done::Acknowledged) {
+        changes.entry(change.key).or_default().push((change.version, change.end));
+    }
+    for changes in changes.values_mut() {
+        changes.sort_unstable();
+        let mut earliest = Duration::MAX;
+        for (_, since) in changes.iter_mut().rev() {
+            earliest = earliest.min(*since);
+            *since = earliest;
+        }
+    }
+    changes
 }
 
 pub(super) fn check(keys: &Keys, events: &Events, delays: &Delays<'_>, verdict: &mut Verdict) {

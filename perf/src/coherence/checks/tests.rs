@@ -301,3 +301,19 @@ fn what_the_others_compute_for_the_dead_is_counted() {
     assert_eq!((counted.per_death(), counted.all), (2.0, 0));
     assert_eq!(rounds(two, of_another).dead, 0, "the other one was cut off too");
 }
+
+#[test]
+fn how_stale_reads_were_is_measured_granted_or_not() {
+    let newer = Change { version: 3, begin: ms(1490), end: ms(1500), ..change() };
+    let unknown = Change { version: 9, done: Done::Here, ..change() };
+    let measured = |reads, strikes| {
+        let changes = vec![newer, change(), unknown];
+        let found = findings(Events { changes, reads, strikes, ..events() }).staleness;
+        (found.reads, found.longest, found.longest_calm)
+    };
+    assert_eq!(measured(vec![read(1, 999, 1), read(1, 1400, 2), read(1, 1600, 3)], vec![]), (0, ms(0), ms(0)));
+    assert_eq!(measured(vec![read(1, 1020, 1), read(1, 1505, 2)], vec![]), (2, ms(20), ms(20)));
+    assert_eq!(measured(vec![read(1, 1600, 1)], vec![]), (1, ms(600), ms(600)), "since the first that was newer");
+    let cut = strike(span(1501, 1501), true, false);
+    assert_eq!(measured(vec![read(1, 1020, 1), read(1, 1590, 2)], vec![cut]), (2, ms(90), ms(20)));
+}

@@ -67,8 +67,14 @@ pub(super) fn make(
         let stopped = || stop.load(Ordering::SeqCst);
         wait(Duration::from_millis(500), &stopped);
         let kinds: Vec<_> = kinds.into_iter().filter_map(|kind| Some((kind, kind.rhythm()?))).collect();
-        while !stopped() && !kinds.is_empty() {
-            let (kind, rhythm) = kinds[random.usize(..kinds.len())];
+        // Each kind has its turn before any has another one.
+        let mut order = Vec::new();
+        while !stopped() {
+            if order.is_empty() {
+                order.clone_from(&kinds);
+                random.shuffle(&mut order);
+            }
+            let Some((kind, rhythm)) = order.pop() else { break };
             for _ in 0..rhythm.repeats {
                 if stopped() {
                     break;
