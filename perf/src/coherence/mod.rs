@@ -82,15 +82,15 @@ struct Changes {
 
 /// Runs the checker as `options` say.
 pub(crate) fn measure(options: &Options) -> Result<Report, Unmeasured> {
-    let run = run(options, true)?;
-    Ok(report::report(options, &run))
-}
-
-fn run(options: &Options, says: bool) -> Result<Run, Unmeasured> {
     let mode: Box<dyn Mode> = match options.mode {
         Which::Full => Box::new(full::Full),
         Which::Plain => Box::new(plain::Plain),
     };
+    let run = run(options, mode, true)?;
+    Ok(report::report(options, &run))
+}
+
+fn run(options: &Options, mode: Box<dyn Mode>, says: bool) -> Result<Run, Unmeasured> {
     let redis =
         RedisServer::start().ok_or_else(|| Unmeasured::Skipped("coherence: redis-server is not installed".into()))?;
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..1 << 48));

@@ -9,29 +9,44 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 use super::actors::Stage;
+use super::faults::Kind;
 use super::history::{History, What};
 use super::instance::{Failure, Figures, Instance, Load, Mode, Outcome, Promises};
-use super::options::{Options, Which};
+use super::options::Options;
+use super::plain::Plain;
 use super::process::{Held, Runtime};
 use super::settle::{Settled, Waits, look};
 use super::source::{Keys, Source};
 use super::{Unmeasured, run};
 
+fn busy() -> Options {
+    Options { seed: Some(1), reads: 3000, writes: 150, ..Options::default() }
+}
+
 #[test]
 fn the_plain_way_is_caught() {
-    let options = Options {
-        mode: Which::Plain,
-        time: Duration::from_secs(2),
-        seed: Some(1),
-        reads: 3000,
-        writes: 150,
-        ..Options::default()
-    };
-    match run(&options, false) {
+    let options = Options { time: Duration::from_secs(2), ..busy() };
+    match run(&options, Box::new(Plain), false) {
         Ok(run) => {
             assert!(run.reads > 0 && run.changes.acknowledged > 0);
             assert!(run.findings.verdict.violations() > 0, "{} reads, {:?}", run.reads, run.findings.verdict);
             println!("{} violations in {} reads", run.findings.verdict.violations(), run.reads);
+        }
+        Err(Unmeasured::Skipped(why)) => println!("skipped: {why}"),
+        Err(Unmeasured::Failed(why)) => panic!("{why}"),
+    }
+}
+
+#[test]
+fn a_cache_that_keeps_nothing_is_never_caught() {
+    let options = Options { time: Duration::from_secs(3), faults: Kind::ALL.to_vec(), ..busy() };
+    match run(&options, Box::new(Planted::default()), false) {
+        Ok(run) => {
+            let (verdict, changes) = (&run.findings.verdict, &run.changes);
+            assert!(run.reads > 0 && changes.acknowledged == changes.invalidations + changes.writes);
+            assert!(!run.strikes.is_empty());
+            assert_eq!((verdict.violations(), run.settled.broken()), (0, 0), "{verdict:?} {:?}", run.settled);
+            assert_eq!(run.findings.staleness.reads, 0);
         }
         Err(Unmeasured::Skipped(why)) => println!("skipped: {why}"),
         Err(Unmeasured::Failed(why)) => panic!("{why}"),
@@ -114,7 +129,7 @@ impl Mode for Planted {
     }
 
     fn promises(&self) -> Promises {
-        super::plain::Plain.promises()
+        Plain.promises()
     }
 
     fn name_in_redis(&self, name: &str) -> String {
