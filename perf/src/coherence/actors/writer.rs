@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Stage, any_of, rest, slowness};
-use crate::coherence::history::What;
+use crate::coherence::history::{Done, What};
 use crate::coherence::instance::done;
 
 /// Commits and invalidates keys that every instance writes.
@@ -14,7 +14,11 @@ pub(super) async fn shared(stage: Arc<Stage>, instance: usize, pause: Duration) 
     let mut random = stage.random(("writer", instance));
     while !stage.stopped() {
         let key = any_of(&mut random, stage.source.keys.shared(), 25);
-        invalidate(&stage, instance, key).await;
+        if random.u32(..30) == 0 {
+            abandon(&stage, instance, key, Duration::from_micros(random.u64(..2_000))).await;
+        } else {
+            invalidate(&stage, instance, key).await;
+        }
         if random.bool() {
             stage.read(instance, key, slowness(&mut random)).await;
         }
@@ -47,6 +51,22 @@ pub(super) async fn invalidate(stage: &Stage, instance: usize, key: usize) -> bo
     let outcome = stage.instances[instance].invalidate(stage.source.keys.name(key)).await;
     stage.changed(instance, &[(key, version)], begin, What::Invalidate, done(&outcome));
     outcome.is_ok()
+}
+
+/// A new version, and an invalidation that its caller leaves after `patience`: it has to come to its end all the same,
+/// whenever that is.
+async fn abandon(stage: &Stage, instance: usize, key: usize, patience: Duration) {
+    let version = stage.source.commit(key);
+    let begin = stage.history.now();
+    let invalidation = stage.instances[instance].invalidate(stage.source.keys.name(key));
+    let done = match tokio::time::timeout(patience, invalidation).await {
+        Ok(outcome) => done(&outcome),
+        Err(_) => {
+            stage.history.note(|events| events.cancelled += 1);
+            Done::Unknown
+        }
+    };
+    stage.changed(instance, &[(key, version)], begin, What::Invalidate, done);
 }
 
 async fn set(stage: &Stage, instance: usize, key: usize) {
