@@ -50,15 +50,18 @@ impl<'a> Delays<'a> {
             due += link;
         }
         let outages = &self.outages[instance];
-        let first = outages.partition_point(|outage| outage.end <= since);
+        let trust = self.promises.disconnected + self.promises.detection;
+        // An attempt to connect may still be due some time after the silence.
+        let first = outages.partition_point(|outage| outage.end + trust + delta <= since);
         for outage in &outages[first..] {
             if outage.begin >= due {
                 break;
             }
             let connected = outage.end + (outage.end - outage.begin) + link + delta;
-            let distrusted = outage.begin + self.promises.disconnected + self.promises.detection + delta;
-            let joined = since + delta + self.grants.load + self.promises.flight;
-            due = due.max(connected.min(distrusted)).max(joined);
+            due = due.max(connected.min(outage.begin + trust + delta));
+            if outage.end > since {
+                due = due.max(since + delta + self.grants.load + self.promises.flight);
+            }
         }
         due + stalled(self.stalls, since, due)
     }

@@ -134,7 +134,9 @@ fn i2_silence_grants_time_and_no_more() {
     // At most the time of trust: 1,000 + 500 + 100 after it began.
     assert_eq!(with(silent(1050, 4000), 2649), []);
     assert_eq!(with(silent(1050, 4000), 2650), [(Invariant::I2, 1)]);
-    assert_eq!(with(silent(500, 900), 1100), [(Invariant::I2, 1)], "over before");
+    assert_eq!(with(silent(700, 900), 1399), [], "over before, but an attempt to connect is still due");
+    assert_eq!(with(silent(700, 900), 1400), [(Invariant::I2, 1)]);
+    assert_eq!(with(silent(100, 300), 1100), [(Invariant::I2, 1)], "over long before");
     assert_eq!(with(silent(1200, 4000), 1500), [(Invariant::I2, 1)], "it began after the change had to be known");
     // Loads that ran are joined until they end: 100, 50 and 20 after the change.
     let long = Change { begin: ms(3990), end: ms(4000), ..change() };
