@@ -316,6 +316,9 @@ fn how_stale_reads_were_is_measured_granted_or_not() {
     assert_eq!(measured(vec![read(1, 999, 1), read(1, 1400, 2), read(1, 1600, 3)], vec![]), (0, ms(0), ms(0)));
     assert_eq!(measured(vec![read(1, 1020, 1), read(1, 1505, 2)], vec![]), (2, ms(20), ms(20)));
     assert_eq!(measured(vec![read(1, 1600, 1)], vec![]), (1, ms(600), ms(600)), "since the first that was newer");
+    let late = Change { begin: ms(1580), end: ms(1600), ..change() };
+    let found = findings(Events { changes: vec![newer, late], reads: vec![read(1, 1550, 1)], ..events() }).staleness;
+    assert_eq!((found.reads, found.longest), (1, ms(50)), "since a newer one, though an older one came later");
     let cut = strike(span(1501, 1501), true, false);
     assert_eq!(measured(vec![read(1, 1020, 1), read(1, 1590, 2)], vec![cut]), (2, ms(90), ms(20)));
 }
