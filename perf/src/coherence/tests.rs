@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use benches::redis_server::RedisServer;
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use super::instance::{Failure, Figures, Instance, Load, Mode, Outcome, Promises}
 use super::options::Options;
 use super::plain::Plain;
 use super::process::{Held, Runtime};
-use super::settle::{Settled, Waits, look};
+use super::settle::{Settled, Waits, look, on};
 use super::source::{Keys, Source};
 use super::{Unmeasured, run};
 
@@ -214,4 +214,42 @@ fn i9_threads_and_descriptors_are_counted() {
     assert!(threads.into_iter().all(|thread| thread.join().is_ok()));
     let (left_threads, left_descriptors) = held.left(Duration::from_secs(5));
     assert!(left_threads < MANY / 2 && left_descriptors < MANY / 2, "{left_threads} and {left_descriptors}");
+}
+
+#[test]
+fn the_plain_way_works_where_nothing_races() {
+    let Some(redis) = RedisServer::start() else { return };
+    let runtimes = [Runtime::start(0).unwrap(), Runtime::start(1).unwrap()];
+    let start = |runtime: &Runtime| on(&runtime.handle(), Plain.start(redis.url())).unwrap().unwrap();
+    let instances: Vec<_> = runtimes.iter().map(start).collect();
+    let stage = Arc::new(Stage {
+        source: Source::new(),
+        history: Arc::new(History::new(2)),
+        instances,
+        runtimes: runtimes.iter().map(Runtime::handle).collect(),
+        stop: Arc::new(AtomicBool::new(true)),
+        seed: 0,
+        wires: Arc::default(),
+        deaths: false,
+    });
+    let name = stage.source.keys.name(0);
+    let read = |instance: usize| {
+        let there = stage.clone();
+        on(&stage.runtimes[instance], async move { there.read(instance, 0, Duration::ZERO).await }).unwrap();
+        stage.history.take().reads[0].got.unwrap()
+    };
+    assert_eq!((read(0), read(1)), (1, 1));
+    assert!(stage.instances.iter().all(|cache| cache.peek(name).is_some()), "both keep it");
+    stage.source.commit(0);
+    assert_eq!((read(0), read(1)), (1, 1), "nobody was told");
+    let there = stage.clone();
+    let told = on(&stage.runtimes[0], async move { there.instances[0].invalidate(there.source.keys.name(0)).await });
+    told.unwrap().unwrap();
+    assert!(stage.instances[0].peek(name).is_none(), "at once where it was invalidated");
+    let patience = Instant::now() + Duration::from_secs(20);
+    while stage.instances[1].peek(name).is_some() {
+        assert!(Instant::now() < patience, "the other one hears of it");
+        std::thread::yield_now();
+    }
+    assert_eq!((read(1), read(0)), (2, 2));
 }
