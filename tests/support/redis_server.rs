@@ -129,7 +129,7 @@ pub struct Listening(BufReader<TcpStream>);
 
 impl Listening {
     /// The next message; waits for it.
-    pub fn next(&mut self) -> Vec<u8> {
+    pub fn message(&mut self) -> Vec<u8> {
         match read(&mut self.0).expect("a message comes") {
             Answer::List(mut parts) => parts.pop().and_then(Answer::into_bytes).expect("a message has bytes"),
             other => panic!("{other:?}"),

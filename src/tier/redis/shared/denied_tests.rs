@@ -48,7 +48,7 @@ fn before_redis_7_a_server_without_memory_removes_and_warns_everybody() {
     let mut heard = bed.server.listen(&under("inv"));
     assert_eq!(run(other.invalidate(&["k", "j"], Duration::ZERO)), [Place { partition: 0, sequence: 0 }]);
     assert_eq!(["d:k", "l:j", "seq", "log"].map(|name| bed.raw(name)), [const { None }; 4]);
-    assert_eq!(heard.next(), [b"S", &[0; 8][..], &other.origin()].concat());
+    assert_eq!(heard.message(), [b"S", &[0; 8][..], &other.origin()].concat());
     let error = block_on(other.invalidate(&["k"], MINUTE)).unwrap_err();
     assert!(error.is_tier() && error.to_string().contains("OOM"), "a hold needs memory: {error}");
     let error = block_on(other.bump(&Bump::Clear, 0)).unwrap_err();
@@ -93,7 +93,7 @@ fn where_scripts_are_forbidden_values_go_and_everybody_is_told() {
         let mut heard = bed.server.listen(&under("inv"));
         let put = run(shared.put("k", bytes("k", 1, b"v"), MINUTE));
         assert!(put.stored && put.place.sequence > 1_700_000_000_000_000, "{put:?}");
-        assert_eq!(heard.next()[..9], [b"P", &put.place.sequence.to_le_bytes()[..]].concat());
+        assert_eq!(heard.message()[..9], [b"P", &put.place.sequence.to_le_bytes()[..]].concat());
         assert_eq!(stored(&bed, "k").unwrap().0, frame(1, b"v"));
         assert_eq!((bed.raw("l:k"), bed.staged()), (None, 0));
         assert!(matches!(run(shared.get_many(&["k"]))[0].as_ref().unwrap().life, Life::Left(_)));
@@ -102,7 +102,7 @@ fn where_scripts_are_forbidden_values_go_and_everybody_is_told() {
         let sequence = put.place.sequence + 1;
         assert_eq!(gone, [Place { partition: 0, sequence }]);
         let keys = [&shared.origin()[..], &[1, 0, 0, 0], b"k", &[1, 0, 0, 0], b"j"].concat();
-        assert_eq!(heard.next(), [b"I", &sequence.to_le_bytes()[..], &keys].concat());
+        assert_eq!(heard.message(), [b"I", &sequence.to_le_bytes()[..], &keys].concat());
         assert_eq!(bed.log(), [(put.place.sequence, "p".to_owned()), (sequence, "i".to_owned())]);
         assert_eq!((run(shared.get("k")), bed.number()), (None, sequence));
 
@@ -165,7 +165,7 @@ fn a_replica_refuses_changes_and_says_so() {
     bed.server.command(&["REPLICAOF", "NO", "ONE"]);
     // Nobody was told of what did not happen.
     let place = run(shared.invalidate(&["k"], Duration::ZERO))[0];
-    assert_eq!(heard.next()[1..9], place.sequence.to_le_bytes());
+    assert_eq!(heard.message()[1..9], place.sequence.to_le_bytes());
 }
 
 /// All that the tier asks of a server.

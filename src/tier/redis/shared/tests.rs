@@ -300,13 +300,13 @@ fn everybody_is_told_under_the_number_of_the_change() {
         message
     };
     let place = run(shared.put("kä\0", bytes("kä\0", 1, b"v"), MINUTE)).place;
-    assert_eq!(heard.next(), message(b"P", place, &["kä\0"]));
+    assert_eq!(heard.message(), message(b"P", place, &["kä\0"]));
     let place = run(shared.invalidate(&["a", "b{}"], Duration::ZERO))[0];
-    assert_eq!(heard.next(), message(b"I", place, &["a", "b{}"]));
+    assert_eq!(heard.message(), message(b"I", place, &["a", "b{}"]));
     let place = run(shared.invalidate(&["a"], MINUTE))[0];
-    assert_eq!(heard.next(), message(b"I", place, &["a"]));
+    assert_eq!(heard.message(), message(b"I", place, &["a"]));
     let place = run(shared.put("a", bytes("a", 1, b"v"), MINUTE)).place;
-    assert_eq!(heard.next(), message(b"P", place, &["a"]));
+    assert_eq!(heard.message(), message(b"P", place, &["a"]));
     // The log says the same, behind the number.
     let id = format!("{}-1", place.sequence);
     let Answer::List(mut entries) = bed.server.command(&["XRANGE", &under("log"), &id, &id]) else { panic!() };
@@ -317,7 +317,7 @@ fn everybody_is_told_under_the_number_of_the_change() {
     let mut heard = bed.server.listen("tc:{ns.ctl}:inv");
     let clock = run(shared.bump(&Bump::Tag("t".into()), 0)).clock;
     let place = Place { partition: 0, sequence: clock };
-    assert_eq!(heard.next(), [&message(b"C", place, &[])[..], b"t", &[1, 0, 0, 0], b"t"].concat());
+    assert_eq!(heard.message(), [&message(b"C", place, &[])[..], b"t", &[1, 0, 0, 0], b"t"].concat());
 }
 
 #[test]
@@ -338,13 +338,13 @@ fn whoever_waits_for_a_lease_is_woken_when_it_ends() {
                 false => run(shared.release("k\0", A)),
             }
             if waits {
-                assert_eq!(heard.next(), woken);
+                assert_eq!(heard.message(), woken);
             }
         }
     }
     // Where nobody waited nobody was woken.
     run(shared.invalidate(&["k"], Duration::ZERO));
-    assert_eq!(heard.next()[0], b'I');
+    assert_eq!(heard.message()[0], b'I');
 }
 
 #[test]
