@@ -272,6 +272,34 @@ fn a_connection_that_is_lost_without_a_change_costs_nothing() {
 }
 
 #[test]
+fn every_change_is_covered_whatever_connections_die_meanwhile() {
+    let Some(server) = RedisServer::start() else { return };
+    let other = Other::begun(&server);
+    let one = Instance::live(&server);
+    // What was noted before each change began.
+    let mut made = Vec::new();
+    for n in 0..400 {
+        let key = format!("key {n}");
+        made.push((one.notes.all().len(), key.clone()));
+        other.remove(&key);
+        match n % 20 {
+            7 => drop(server.command(&["CLIENT", "KILL", "TYPE", "pubsub"])),
+            13 if n % 100 == 13 => drop(server.command(&["XTRIM", LOG, "MAXLEN", "1"])),
+            17 if n % 100 == 17 => drop(server.command(&["DEL", SEQUENCE])),
+            _ => {}
+        }
+    }
+    let is_covered = |notes: &[Note], (before, key): &(usize, String)| {
+        notes[*before..].iter().any(|note| *note == Note::Suspect(0)) || notes.contains(&removed(key))
+    };
+    wait_for("all are covered", || {
+        let notes = one.notes.all();
+        made.iter().all(|change| is_covered(&notes, change))
+    });
+    assert!(one.watch.stats().reconnects > 0);
+}
+
+#[test]
 fn a_log_that_was_trimmed_makes_its_partition_suspect() {
     let Some(server) = RedisServer::start() else { return };
     let other = Other::begun(&server);
