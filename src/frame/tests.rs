@@ -111,6 +111,25 @@ fn flags_of_later_releases_are_refused() {
 }
 
 #[test]
+fn what_is_not_of_this_layout_is_refused_although_its_checksum_is_right() {
+    for (at, expected) in [
+        (0, Refusal::Foreign),
+        (1, Refusal::Foreign),
+        (2, Refusal::Layout(9)),
+        (4, Refusal::Codec(9)),
+        (5, Refusal::Codec(1)),
+        (6, Refusal::Codec(1)),
+        (7, Refusal::Codec(1)),
+    ] {
+        let mut bytes = frame().encode("k").unwrap().to_vec();
+        bytes[at] = 9;
+        let sum = checksum("k", &bytes);
+        bytes[60..64].copy_from_slice(&sum.to_le_bytes());
+        assert_eq!(Frame::decode("k", &bytes.into()), Err(expected), "{at}");
+    }
+}
+
+#[test]
 fn a_hash_of_a_tag_never_changes() {
     assert_eq!(tag_hash(""), 0x2d06_8005_38d3_94c2);
     assert_eq!(tag_hash("user:7"), 0x0067_b227_f59e_e6b4);
