@@ -126,8 +126,8 @@ pub(super) struct Client {
     address: String,
 }
 
-/// Makes a connection, logs in as `login` says, and ends the one before it at the server: what that has not carried out by then, it never will. All
-/// within the connect timeout.
+/// Makes a connection, logs in as `login` says, and ends the one before it at the server: what that has not carried out by
+/// then, it never will. All within the connect timeout.
 pub(super) async fn open_stream(
     wiring: &Wiring,
     login: &RedisConnectionInfo,
@@ -178,8 +178,10 @@ impl Client {
     fn parse(info: &Value) -> Option<Self> {
         let Value::BulkString(info) = info else { return None };
         let info = std::str::from_utf8(info).ok()?;
-        let field = |name: &str| info.split_whitespace().find_map(|field| field.strip_prefix(name)).map(str::to_owned);
-        Some(Self { id: field("id=")?, address: field("addr=")? })
+        let (id, rest) = info.strip_prefix("id=")?.split_once(' ')?;
+        // The path of a socket may have any letter in it.
+        let (address, _) = rest.strip_prefix("addr=")?.rsplit_once(" laddr=")?;
+        Some(Self { id: id.to_owned(), address: address.to_owned() })
     }
 }
 
@@ -257,7 +259,9 @@ mod tests {
         let info = |text: &str| Client::parse(&Value::BulkString(text.into()));
         let known = info("id=7 addr=127.0.0.1:50312 laddr=127.0.0.1:6379 fd=8 name= age=0\n");
         assert_eq!(known, Some(Client { id: "7".into(), address: "127.0.0.1:50312".into() }));
-        for text in ["", "id=7", "addr=x", "laddr=127.0.0.1:6379 cid=7"] {
+        let known = info("id=7 addr=/tmp/a b.sock:0 laddr=/tmp/a b.sock:0 fd=8 name=");
+        assert_eq!(known, Some(Client { id: "7".into(), address: "/tmp/a b.sock:0".into() }));
+        for text in ["", "id=7", "addr=x", "id=7 addr=x", "laddr=127.0.0.1:6379 cid=7"] {
             assert_eq!(info(text), None, "{text}");
         }
         assert_eq!(Client::parse(&Value::Okay), None);
