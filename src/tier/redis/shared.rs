@@ -35,8 +35,9 @@ use crate::tier::BoxFuture;
 
 /// The layout of the keys and of what lies under them; instances of different layouts do not share a namespace.
 const LAYOUT: u64 = 1;
-/// How many entries a log keeps, about.
-const LOG: u64 = 4096;
+/// How many entries a log keeps, about, and the bytes of those that are large.
+const LOG: usize = 4096;
+const LOG_BYTES: usize = 4 << 20;
 /// How long a payload waits for its script, in milliseconds.
 const STAGED: u64 = 10_000;
 /// How many keys one command touches at the most: it holds the server for that long.
@@ -210,6 +211,11 @@ impl SharedTier for RedisShared {
     fn partitions(&self) -> u16 {
         self.names.partitions()
     }
+}
+
+/// How many entries the log may keep together with one of this size.
+fn log_length(entry: usize) -> usize {
+    (LOG_BYTES / entry.max(1)).clamp(16, LOG)
 }
 
 /// A time to live as the server takes it: none is none.

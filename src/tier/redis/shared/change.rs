@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::super::fault;
 use super::scripts::{Denied, INVAL, PUT};
-use super::{KEYS, LOG, RedisShared, at_least_one, stage};
+use super::{KEYS, RedisShared, at_least_one, log_length, stage};
 use crate::error::Result;
 use crate::frame::hold;
 use crate::shared::{Place, Written};
@@ -22,7 +22,7 @@ impl RedisShared {
         let staged = self.staged(key);
         let keys = [&*names.sequence, &names.log, &names.data(key), &names.lease(key), &staged];
         let call = self.runner.call(&PUT, &keys).arg(&names.channel).arg(&self.origin[..]).arg(at_least_one(ttl));
-        let call = call.arg(frame.len()).arg(LOG).arg(key);
+        let call = call.arg(frame.len()).arg(log_length(key.len())).arg(key);
         let answer = match self.runner.run_after(stage(&staged, &frame)?, call).await {
             Err(Denied::Scripts(_)) => {
                 return self.store_without_scripts(index, key, &staged, at_least_one(ttl)).await;
@@ -60,7 +60,8 @@ impl RedisShared {
         let hold_ms = if hold_for.is_zero() { 0 } else { at_least_one(hold_for) };
         let tombstone = hold(self.random.bits());
         let call = self.runner.call(&INVAL, &keys).arg(&names.channel).arg(&self.origin[..]);
-        let call = call.arg(hold_ms).arg(&tombstone[..]).arg(LOG).arg(some);
+        let log = log_length(some.iter().map(|key| key.len()).sum());
+        let call = call.arg(hold_ms).arg(&tombstone[..]).arg(log).arg(some);
         match self.runner.run(call).await {
             Ok(number) => self.place(index, &number),
             Err(Denied::Scripts(_)) => {

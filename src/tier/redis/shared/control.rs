@@ -3,7 +3,7 @@
 use ::redis::Value;
 
 use super::scripts::{CTL_BUMP, CTL_LIFT, CTL_READ, Denied};
-use super::{LAYOUT, LOG, RedisShared, whole};
+use super::{LAYOUT, RedisShared, log_length, whole};
 use crate::error::{Error, Result};
 use crate::shared::{Bump, Bumps, Control, Controlled};
 
@@ -16,8 +16,14 @@ impl RedisShared {
         };
         let names = &self.names.control;
         let keys = [&*names.sequence, &names.log, &names.stamps, &names.rules];
-        let call =
-            self.runner.call(&CTL_BUMP, &keys).arg(&names.channel).arg(&self.origin[..]).arg(LOG).arg(how).arg(name);
+        let call = self
+            .runner
+            .call(&CTL_BUMP, &keys)
+            .arg(&names.channel)
+            .arg(&self.origin[..])
+            .arg(log_length(name.len()))
+            .arg(how)
+            .arg(name);
         let call = call.arg(self.most_tags).arg(self.most_rules).arg(known).arg(LAYOUT).arg(self.names.partitions());
         let answer = self.runner.run(call).await.map_err(needs_scripts)?;
         let Value::Array(parts) = answer else { return Err(self.unexpected("CTL_BUMP")) };

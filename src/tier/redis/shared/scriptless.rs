@@ -10,7 +10,7 @@ use super::super::fault;
 use super::super::names::Partition;
 use super::read::time;
 use super::scripts::is_out_of_memory;
-use super::{LOG, RedisShared, whole};
+use super::{RedisShared, log_length, whole};
 use crate::error::{Error, Result};
 use crate::frame::{HEADER, Head};
 use crate::shared::{Place, Written};
@@ -116,7 +116,7 @@ impl RedisShared {
             body.extend_from_slice(key.as_bytes());
         }
         let mut append = cmd("XADD");
-        append.arg(&names.log).arg("MAXLEN").arg("~").arg(LOG).arg(format!("{number}-1"));
+        append.arg(&names.log).arg("MAXLEN").arg("~").arg(log_length(body.len())).arg(format!("{number}-1"));
         append.arg(&[kind.to_ascii_lowercase()][..]).arg(&body);
         let mut publish = cmd("PUBLISH");
         publish.arg(&names.channel).arg([&[kind][..], &number.to_le_bytes(), &body].concat());

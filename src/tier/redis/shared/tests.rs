@@ -362,8 +362,7 @@ fn what_was_not_staged_is_not_stored() {
         assert_eq!((bed.raw("d:k"), bed.staged(), bed.raw("l:k").as_deref()), (None, 0, Some(&A.0[..])));
         stage();
         let keys = [&*names.sequence, &names.log, &names.data("k"), &names.lease("k"), &name];
-        let call =
-            shared.runner.call(&scripts::PUT, &keys).arg("c").arg(&A.0[..8]).arg(60_000).arg(70).arg(LOG).arg("k");
+        let call = shared.runner.call(&scripts::PUT, &keys).arg("c").arg(&A.0[..8]).arg(60_000).arg(70).arg(9).arg("k");
         let answer = block_on(shared.runner.run(call));
         assert!(matches!(answer, Ok(Value::Array(parts)) if parts == [Value::Int(-1)]));
         assert_eq!((bed.raw("d:k"), bed.staged(), bed.log()), (None, 0, vec![]));
@@ -419,6 +418,23 @@ fn many_are_removed_under_few_numbers() {
     assert_eq!(portion(&[&long, "a", "b"]), [2, 1]);
     assert_eq!(portion(&["a", &format!("{long}xx"), "b"]), [1, 1, 1]);
     assert_eq!(portion(&[]), [0usize; 0]);
+}
+
+#[test]
+fn the_log_is_bounded_in_bytes_too() {
+    let Some(bed) = Bed::start() else { return };
+    assert_eq!((log_length(0), log_length(1 << 10), log_length(2 << 10)), (LOG, LOG, LOG / 2));
+    assert_eq!(log_length(usize::MAX), 16);
+    let long = ["a", "b", "c", "d"].map(|letter| letter.repeat(60 << 10));
+    let keys: Vec<&str> = long.iter().map(|key| &**key).collect();
+    for _ in 0..30 {
+        run(bed.shared.invalidate(&keys, Duration::ZERO));
+    }
+    let log = bed.log();
+    assert!((16..25).contains(&log.len()), "{}", log.len());
+    // What is left is the newest, without a gap.
+    let newest = bed.number();
+    assert!(log.iter().rev().zip((0..).map(|ago| newest - ago)).all(|((id, _), number)| *id == number));
 }
 
 #[test]
