@@ -24,7 +24,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use ::redis::{Cmd, RedisError, Value};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::connection::{Client, Wiring, open_stream};
@@ -57,6 +57,8 @@ pub(crate) struct Link {
     down: Arc<Down>,
     /// From when on the commands of a connection that was not seen to end are over.
     orderly_from: Arc<Mutex<Option<Instant>>>,
+    /// Told when the connection is to be given up.
+    leave: Arc<Notify>,
     endpoint: Arc<Endpoint>,
     response_timeout: Duration,
 }
@@ -94,19 +96,21 @@ impl Link {
     pub(crate) fn start(wiring: Wiring) -> Self {
         let (announce, state) = watch::channel(LinkState::Connecting);
         let (down, lane) = (Arc::new(Down::default()), Arc::new(Lane::new()));
-        let orderly_from = Arc::new(Mutex::new(None));
+        let (orderly_from, leave) = (Arc::new(Mutex::new(None)), Arc::new(Notify::new()));
         let link = Self {
             _handles: Arc::new(Handles(lane.clone())),
             lane: lane.clone(),
             state,
             down: down.clone(),
             orderly_from: orderly_from.clone(),
+            leave: leave.clone(),
             endpoint: wiring.endpoint.clone(),
             response_timeout: wiring.options.response_timeout,
         };
         let spawn = wiring.spawn.clone();
         let waiting = VecDeque::new();
-        let supervisor = Supervisor { wiring, lane, announce, down, orderly_from, earlier: None, waiting, attempt: 0 };
+        let supervisor =
+            Supervisor { wiring, lane, announce, down, orderly_from, leave, earlier: None, waiting, attempt: 0 };
         spawn.spawn(Box::pin(supervisor.run()));
         link
     }
@@ -156,6 +160,12 @@ impl Link {
         self.state.borrow().clone()
     }
 
+    /// Gives the connection up, and makes another: this one, or the next if there is none now, may lead to a server that is
+    /// not the right one any more. What was sent on it and is not answered is told that it is unknown what came of it.
+    pub(crate) fn leave(&self) {
+        self.leave.notify_one();
+    }
+
     /// Whether K4 holds now: the server has ended the connections before this one, or they are long gone.
     pub(crate) fn is_orderly(&self) -> bool {
         self.orderly_from.lock().is_none_or(|from| Instant::now() >= from)
@@ -179,6 +189,7 @@ struct Supervisor {
     announce: watch::Sender<LinkState>,
     down: Arc<Down>,
     orderly_from: Arc<Mutex<Option<Instant>>>,
+    leave: Arc<Notify>,
     /// The last connection that was live. Its client is not known if the server did not tell.
     earlier: Option<Option<Client>>,
     /// Taken from the queue and not sent yet, oldest first.
@@ -259,7 +270,12 @@ impl Supervisor {
         let mut line = Line { reader, replies: Replies::new(), timer: None, late: 0, last_late: None };
         self.lane.open(writer);
         self.enter(LinkState::Live);
-        let why = poll_fn(|cx| self.poll_serve(&mut line, cx)).await;
+        let leave = self.leave.clone();
+        let why = tokio::select! {
+            biased;
+            why = poll_fn(|cx| self.poll_serve(&mut line, cx)) => why,
+            () = leave.notified() => Some(fault::dropped(&self.wiring.endpoint, "the connection was given up")),
+        };
         if let Some(why) = &why {
             open.close(why);
         }

@@ -324,6 +324,28 @@ async fn the_beginning_of_an_answer_that_nobody_asked_for_is_not_collected() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_is_left_is_left_at_once_and_once() {
+    let (link, pipes) = pipes(&[Server::Freezes(1), Server::Up]);
+    link.ready().await.unwrap();
+    let (stuck, ()) = futures::join!(link.call(echo(1)), async { link.leave() });
+    let error = stuck.unwrap_err();
+    assert!(error.is_tier() && !error.is_timeout() && error.to_string().contains("given up"), "{error}");
+    sleep(LIMIT).await;
+    assert_eq!(link.call(echo(2)).await.unwrap(), said(2));
+    assert_eq!(pipes.made.lock().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_is_left_also_where_the_connection_is_only_being_made() {
+    let (link, pipes) = pipes(&[Server::Up]);
+    link.leave();
+    link.ready().await.unwrap();
+    sleep(LIMIT).await;
+    assert_eq!(link.call(echo(1)).await.unwrap(), said(1));
+    assert_eq!(pipes.made.lock().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_frozen_connection_with_no_room_left_is_given_up_too() {
     let (link, pipes) = pipes(&[Server::Freezes(1), Server::Up]);
     link.ready().await.unwrap();

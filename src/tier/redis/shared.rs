@@ -128,6 +128,11 @@ impl RedisShared {
         Ok(())
     }
 
+    /// Leaves the server that it is connected to, where another has taken over.
+    pub(crate) fn leave_server(&self) {
+        self.link().leave();
+    }
+
     fn link(&self) -> &Link {
         &self.runner.link
     }

@@ -110,3 +110,21 @@ fn what_the_server_does_not_let_end_is_not_settled_at_once() {
     // It was removed all the same.
     assert_eq!(run(shared.get("k")), None);
 }
+
+#[test]
+fn a_server_that_is_left_and_found_again_is_settled_at_once() {
+    let Some(bed) = Bed::start() else { return };
+    run(bed.shared.put("k", bytes("k", 1, b"v"), MINUTE));
+    let client = || {
+        let mut id = cmd("CLIENT");
+        id.arg("ID");
+        block_on(bed.shared.link().call(id)).ok()
+    };
+    let before = client();
+    assert!(before.is_some());
+    bed.shared.leave_server();
+    until("another connection is there", || client().is_some_and(|now| Some(now) != before));
+    assert!(bed.shared.link().is_orderly());
+    run(bed.shared.settle("k"));
+    assert_eq!(run(bed.shared.get("k")), None);
+}
