@@ -98,3 +98,99 @@ fn text(answer: &Value) -> Option<&str> {
 fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim).filter(|it| !it.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use ::redis::parse_redis_value;
+
+    use super::super::super::RedisOptions;
+    use super::*;
+
+    fn endpoint() -> Endpoint {
+        RedisOptions::new("redis://127.0.0.1:1").endpoint().unwrap()
+    }
+
+    fn answer(bytes: &str) -> Value {
+        parse_redis_value(bytes.as_bytes()).unwrap()
+    }
+
+    const LOADING: &str = "-LOADING Redis is loading the dataset in memory\r\n";
+    const FOREIGN: &str = "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n";
+
+    #[test]
+    fn an_error_is_told_and_a_foreign_key_is_none() {
+        let (at, loading, foreign) = (endpoint(), answer(LOADING), answer(FOREIGN));
+        let errors = [
+            number(&at, loading.clone()).unwrap_err(),
+            time(&at, loading.clone()).unwrap_err(),
+            run_id(&at, loading.clone()).unwrap_err(),
+            role(&at, loading.clone()).unwrap_err(),
+            log(&at, &loading).unwrap_err(),
+        ];
+        for error in errors {
+            assert!(error.is_tier() && error.to_string().contains("LOADING Redis is loading"), "{error}");
+        }
+        assert_eq!(number(&at, foreign.clone()).unwrap(), None);
+        assert!(log(&at, &foreign).unwrap().is_none());
+    }
+
+    #[test]
+    fn numbers_are_whole_or_none() {
+        let number = |bytes| number(&endpoint(), answer(bytes)).unwrap();
+        assert_eq!(number("$20\r\n18446744073709551615\r\n"), Some(u64::MAX));
+        for bytes in
+            ["_\r\n", "$-1\r\n", "$20\r\n18446744073709551616\r\n", "$2\r\n-1\r\n", "$3\r\n1.5\r\n", "$0\r\n\r\n"]
+        {
+            assert_eq!(number(bytes), None, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_another_form_is_an_error() {
+        let at = endpoint();
+        for bytes in [":1\r\n", "*0\r\n", "*2\r\n$1\r\n1\r\n$1\r\nx\r\n", "$4\r\nabc:\r\n", "+OK\r\n"] {
+            assert!(time(&at, answer(bytes)).is_err() && run_id(&at, answer(bytes)).is_err(), "{bytes:?}");
+            assert!(role(&at, answer(bytes)).is_err(), "{bytes:?}");
+        }
+        let told = time(&at, answer("*2\r\n$2\r\n17\r\n$6\r\n250000\r\n")).unwrap();
+        assert_eq!(told, Duration::from_millis(17_250));
+    }
+
+    #[test]
+    fn a_server_says_who_it_is_over_either_protocol() {
+        let at = endpoint();
+        let says = |text: &str| {
+            let string = format!("${}\r\n{text}\r\n", text.len());
+            let verbatim = format!("={}\r\ntxt:{text}\r\n", text.len() + 4);
+            [answer(&string), answer(&verbatim)]
+        };
+        for info in says("# Server\r\nredis_version:7\r\nrun_id:abc\r\nx_run_id:no\r\n") {
+            assert_eq!(run_id(&at, info).unwrap(), "abc");
+        }
+        for info in says("# Replication\r\nrole:master\r\nmaster_replid:abc\r\nmaster_replid2:000\r\n") {
+            assert_eq!(role(&at, info).unwrap(), Role::Master { replication_id: "abc".into() });
+        }
+        for info in says("role:slave\r\nmaster_replid:abc\r\n") {
+            assert_eq!(role(&at, info).unwrap(), Role::Replica);
+        }
+        for info in says("role:master\r\nmaster_replid:\r\n") {
+            assert!(role(&at, info).is_err());
+        }
+    }
+
+    #[test]
+    fn a_log_is_read_whole_or_not_at_all() {
+        let at = endpoint();
+        let entry = "*2\r\n$3\r\n7-1\r\n*2\r\n$1\r\ni\r\n$1\r\nx\r\n";
+        let read = answer(&format!("*2\r\n{entry}{entry}"));
+        let entries = log(&at, &read).unwrap().unwrap();
+        assert_eq!((entries.len(), entries[1].number(), entries[1].field), (2, Some(7), &b"i"[..]));
+        for other in
+            ["$1\r\nx\r\n", "*2\r\n$3\r\n7-1\r\n*4\r\n+a\r\n+b\r\n+c\r\n+d\r\n", "*1\r\n$3\r\n7-1\r\n", "_\r\n"]
+        {
+            let read = answer(&format!("*2\r\n{entry}{other}"));
+            assert!(log(&at, &read).unwrap().is_none(), "{other:?}");
+        }
+        assert!(log(&at, &Value::Nil).is_err());
+    }
+}

@@ -290,7 +290,7 @@ fn every_change_is_covered_whatever_connections_die_meanwhile() {
         }
     }
     let is_covered = |notes: &[Note], (before, key): &(usize, String)| {
-        notes[*before..].iter().any(|note| *note == Note::Suspect(0)) || notes.contains(&removed(key))
+        notes[*before..].contains(&Note::Suspect(0)) || notes.contains(&removed(key))
     };
     wait_for("all are covered", || {
         let notes = one.notes.all();
