@@ -97,7 +97,10 @@ fn run(arguments: &Arguments, dir: &Path) -> Result<(), BoxError> {
         Ok((passes, change))
     });
     if redis.is_some() {
-        cache.clone().into_blocking().invalidate_pattern("*")?;
+        let cache = cache.clone().into_blocking();
+        cache.clear()?;
+        // What was invalidated is freed before this returns.
+        cache.close()?;
     }
     let (passes, change) = outcome?;
 

@@ -14,12 +14,12 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::bus::InvalidationStats;
 use crate::cache_manager::{CacheManagerBuilder, Decoded};
 use crate::error::{BoxError, Error, Result};
 use crate::manager::Lookup;
 use crate::options::{EntryOptions, Loaded};
 use crate::park::{self, WouldWait};
+use crate::shared::InvalidationStats;
 use crate::stats::{CacheManagerStats, Health, TierHealth, TierStats};
 use crate::stream::{StreamEntry, StreamingBackend};
 #[cfg(feature = "redis")]

@@ -60,7 +60,6 @@ mod frame;
 mod l1;
 mod shared;
 // Floor 4
-mod bus;
 mod stream;
 mod tier;
 // Floor 5
@@ -70,7 +69,6 @@ mod cache_manager;
 // Floor 7
 pub mod blocking;
 
-pub use bus::{InvalidationConfig, InvalidationStats};
 pub use cache_manager::{CacheManager, CacheManagerBuilder, Load, LoadValue};
 pub use clock::{Clock, ManualClock, Tick};
 pub use error::{BoxError, Error, Result, ok};
@@ -78,6 +76,7 @@ pub use listener::Listener;
 pub use manager::{Lookup, MissReason};
 pub use options::{CacheStrategy, EntryOptions, Loaded};
 pub use runtime::BoxFuture;
+pub use shared::{InvalidationConfig, InvalidationStats};
 pub use stats::{CacheManagerStats, Health, RemovalCause, TierHealth, TierStats};
 pub use stream::{StreamEntry, StreamingBackend};
 #[cfg(feature = "quick-cache")]

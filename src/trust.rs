@@ -22,8 +22,6 @@
 //! A hit reads the word relaxed: it compares, and orders nothing. An event that an operation has returned from happened
 //! before every hit that follows the operation, which cannot read an older word then.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "no instance shares anything yet"))]
-
 use std::time::Duration;
 
 use papaya::HashMap;
@@ -152,6 +150,7 @@ impl Trust {
     }
 
     /// That of an instance with so many links, none of which is trusted yet.
+    #[cfg(any(test, feature = "redis"))]
     pub(crate) fn shared(partitions: u16, links: usize) -> Self {
         Self::new(partitions.into(), links)
     }
@@ -187,8 +186,13 @@ impl Trust {
         Basis { stamp, clock: self.clock.load(Ordering::Relaxed) }
     }
 
+    /// Whether this link may be trusted at `now`.
+    pub(crate) fn trusts(&self, link: usize, now: Duration) -> bool {
+        self.turn.lock().until.get(link).is_some_and(|&until| millis(now) < until)
+    }
+
     /// Whether what is resident may be used without asking.
-    pub(crate) fn is_trusted(&self) -> bool {
+    fn is_trusted(&self) -> bool {
         self.word() != NONE
     }
 
@@ -246,7 +250,8 @@ impl Trust {
 
     /// Messages of `partition` may be missing: its entries are to be asked for before they are used again.
     pub(crate) fn lose(&self, partition: u16) {
-        self.happen(|number| {
+        let mut turn = self.turn.lock();
+        self.happen(&mut turn, |number| {
             if let Some(lost) = self.lost.get(usize::from(partition)) {
                 // Relaxed: edge `event`, the number that follows releases it.
                 lost.store(number, Ordering::Relaxed);
@@ -254,18 +259,41 @@ impl Trust {
         });
     }
 
-    /// Many entries have changed at once, at `clock`.
+    /// Many entries have changed at once, at `clock`. What is known already, or something newer of the kind, is no event.
     pub(crate) fn sweep(&self, what: Sweeping<'_>, clock: u64) {
-        self.happen(|stamp| self.note(what, At { stamp, clock }));
+        let mut turn = self.turn.lock();
+        if !self.knows(what, clock) {
+            self.happen(&mut turn, |stamp| self.note(what, At { stamp, clock }));
+        }
+    }
+
+    /// The same where the shared tier has not been told yet, and has given no number: here it has happened.
+    pub(crate) fn sweep_here(&self, what: Sweeping<'_>) {
+        let mut turn = self.turn.lock();
+        // Relaxed: only events write the clock, one at a time.
+        let clock = self.clock.load(Ordering::Relaxed);
+        self.happen(&mut turn, |stamp| self.note(what, At { stamp, clock }));
     }
 
     /// The same in a process that shares nothing, whose control clock is the time of day in microseconds.
     pub(crate) fn sweep_alone(&self, what: Sweeping<'_>, now: u64) {
-        self.happen(|stamp| {
-            // Relaxed: only events write the clock, one at a time.
-            let clock = now.max(self.clock.load(Ordering::Relaxed)) + 1;
-            self.note(what, At { stamp, clock });
-        });
+        let mut turn = self.turn.lock();
+        // Relaxed: see `sweep_here`.
+        let clock = now.max(self.clock.load(Ordering::Relaxed)) + 1;
+        self.happen(&mut turn, |stamp| self.note(what, At { stamp, clock }));
+    }
+
+    fn knows(&self, what: Sweeping<'_>, clock: u64) -> bool {
+        let known = match what {
+            Sweeping::Clear => self.cleared.clock(),
+            Sweeping::Tags => self.tag_floor.clock(),
+            Sweeping::Tag(tag) => self.tags.pin().get(&tag).map_or(0, |at| at.clock),
+            Sweeping::Pattern(pattern) => {
+                let rules = self.rules.lock();
+                rules.iter().find(|rule| *rule.pattern == *pattern).map_or(0, |rule| rule.at.clock)
+            }
+        };
+        known >= clock
     }
 
     fn note(&self, what: Sweeping<'_>, at: At) {
@@ -304,11 +332,10 @@ impl Trust {
     }
 
     /// Gives an event its number, lets it say what it says, and then shows the number (T1).
-    fn happen(&self, say: impl FnOnce(u64)) {
-        let mut turn = self.turn.lock();
+    fn happen(&self, turn: &mut Turn, say: impl FnOnce(u64)) {
         turn.last += 1;
         say(turn.last);
-        self.show(&turn);
+        self.show(turn);
     }
 
     fn show(&self, turn: &Turn) {

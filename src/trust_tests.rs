@@ -128,6 +128,15 @@ impl Event {
         }
     }
 
+    fn is_as(&self, other: &Event) -> bool {
+        match (self, other) {
+            (Event::Tag(one), Event::Tag(other)) => one == other,
+            (Event::Pattern(one), Event::Pattern(other)) => one == other,
+            (Event::Clear, Event::Clear) | (Event::Tags, Event::Tags) => true,
+            _ => false,
+        }
+    }
+
     fn is_of(&self, key: &str, tags: &[u64]) -> bool {
         match self {
             Event::Tag(tag) => tags.contains(tag),
@@ -158,11 +167,17 @@ proptest! {
         let mut model = Model::default();
         let mut stamps = vec![trust.basis().stamp];
         for (event, clock) in events {
+            let before = trust.basis().stamp;
             match event.sweeping() {
                 Some(what) => trust.sweep(what, clock),
                 None => trust.lose(0),
             }
             let stamp = trust.basis().stamp;
+            if stamp == before {
+                let known = |(_, then, earlier): &(u64, u64, Event)| *then >= clock && earlier.is_as(&event);
+                prop_assert!(clock == 0 || model.0.iter().any(known), "{:?} was no event", event);
+                continue;
+            }
             stamps.push(stamp);
             model.0.push((stamp, clock, event));
         }
@@ -177,5 +192,20 @@ proptest! {
         let clock = at as u64;
         let outdated = model.0.iter().any(|(_, then, event)| *then > clock && event.is_of(KEY, &tags));
         prop_assert_eq!(trust.is_outdated(clock, KEY, &tags).is_some(), outdated);
+    }
+}
+
+#[test]
+fn what_is_told_twice_happens_once_and_what_was_not_taken_happens_here() {
+    let trust = Trust::shared(1, 0);
+    for what in [Sweeping::Clear, Sweeping::Tag(1), Sweeping::Tags, Sweeping::Pattern("user:*")] {
+        trust.sweep(what, 7);
+        let after = trust.basis();
+        trust.sweep(what, 7);
+        trust.sweep(what, 5);
+        assert_eq!(trust.basis(), after, "{what:?}");
+        trust.sweep_here(what);
+        assert!(matches!(verdict(&trust, after.stamp, &[1]), Verdict::Gone(_)), "{what:?}");
+        assert_eq!(trust.basis().clock, 7);
     }
 }

@@ -12,12 +12,12 @@ pub(crate) use read::Decoded;
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use crate::bus::InvalidationStats;
 use crate::entry::Entry;
 use crate::error::{Error, Result};
 use crate::l1::L1;
 use crate::manager::{Core, Parts, take_l1};
 use crate::options::{EntryOptions, Settings};
+use crate::shared::InvalidationStats;
 use crate::stats::{CacheManagerStats, Health, TierStats};
 use crate::stream::{StreamEntry, StreamingBackend};
 use crate::tier::L1Cache;

@@ -211,6 +211,15 @@ impl L1 {
         })
     }
 
+    /// The entry of `key` that the shared tier may confirm: it is fresh, there is a copy, and messages may be missing.
+    pub(crate) fn suspect(&self, key: &str) -> Option<Counted> {
+        let suspect = |entry: Entry<'_>, standing| {
+            let can_be_confirmed = entry.is_fresh(self.tick.millis()) && entry.write_id() != 0;
+            (standing == Standing::Suspect && can_be_confirmed).then(|| entry.count())
+        };
+        self.look(key, suspect).flatten()
+    }
+
     /// Why `key` has no fresh entry, as far as is remembered.
     pub(crate) fn absence(&self, key: &str) -> Absence {
         let name = self.name(key);

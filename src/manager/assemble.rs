@@ -7,11 +7,11 @@ use tokio::sync::Semaphore;
 
 use super::invalidate::Sweeps;
 use super::repair::{Repairs, repair};
+#[cfg(feature = "redis")]
+use super::shared::Ear;
+use super::shared::Shared;
 use super::upkeep::tick;
 use super::{Core, Deadlines};
-use crate::bus::{Bus, InvalidationConfig};
-#[cfg(feature = "redis")]
-use crate::bus::{Change, Receiver};
 use crate::clock::{Clock, SystemClock};
 use crate::counter::Counters;
 use crate::error::{Error, Result};
@@ -20,9 +20,14 @@ use crate::l1::{L1, Limits, Removals};
 use crate::listener::Listener;
 use crate::random::SystemRandom;
 use crate::runtime::{Runtime, Spawn};
+#[cfg(feature = "redis")]
+use crate::shared::Hear;
+use crate::shared::InvalidationConfig;
 use crate::stream::StreamingBackend;
 use crate::sync::atomic::AtomicBool;
 use crate::tier::L1Cache;
+#[cfg(feature = "redis")]
+use crate::tier::redis::{Link, PARTITIONS, RedisShared, Watch, WatchOptions};
 use crate::tier::shield::Tier;
 use crate::tier::{CacheTier, L2CacheBackend, MemoryTier};
 #[cfg(feature = "redis")]
@@ -141,7 +146,7 @@ impl Parts {
         let foreign = self.tiers.iter().any(|tier| is_foreign(&tier.backend));
         let worker = if foreign { Some(Runtime::start_worker()?) } else { None };
         let clock = self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock::new(io.timers())));
-        let trust = Arc::new(Trust::alone());
+        let trust = Arc::new(self.trust());
         let l1 = match &self.l1 {
             Some((cache, _)) => {
                 let removals = self.listener.clone().map(Removals::start).transpose()?;
@@ -149,18 +154,15 @@ impl Parts {
             }
             None => Arc::new(L1::new(Limits::NOTHING, clock.tick(), trust.clone(), None)),
         };
-        #[cfg(feature = "redis")]
-        let wiring = self.bus.as_ref().map(|options| Wiring::new(options, io.spawner())).transpose()?;
         let tiers = self.connect(&io, worker.as_ref(), &clock)?;
         let streams = self.streams(&io)?;
+        #[cfg(feature = "redis")]
+        let sharing = self.sharing(&io)?;
         let core = Arc::new_cyclic(|weak: &Weak<Core>| {
             #[cfg(feature = "redis")]
-            let bus = wiring.zip(self.invalidation.clone()).map(|(wiring, config)| {
-                let ear = Arc::new(Ear(weak.clone()));
-                Arc::new(crate::bus::RedisBus::start(wiring, config, ear)) as Arc<dyn Bus>
-            });
+            let shared = sharing.map(|sharing| Arc::new(sharing.start(&clock, weak)));
             #[cfg(not(feature = "redis"))]
-            let (bus, _): (Option<Arc<dyn Bus>>, _) = (None, weak);
+            let (shared, _): (Option<Arc<Shared>>, _) = (None, weak);
             Core {
                 hot: self.l1.is_some(),
                 l1_cache: self.l1.as_ref().map(|(cache, _)| cache.clone()),
@@ -174,7 +176,7 @@ impl Parts {
                 lanes: Flights::new(),
                 repairs: Arc::new(Repairs::default()),
                 sweeps: Sweeps::default(),
-                bus,
+                shared,
                 announces_every_write: self.invalidation.as_ref().is_some_and(|config| config.auto_broadcast_on_write),
                 streams,
                 load_budget: self.load_budget.map(|most| Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
@@ -188,9 +190,53 @@ impl Parts {
                 closed: AtomicBool::new(false),
             }
         });
-        core.io.spawn(Box::pin(tick(Arc::downgrade(&core), clock)));
+        core.io.spawn(Box::pin(tick(Arc::downgrade(&core), clock, core.trust.clone())));
         core.tasks.spawn(Box::pin(repair(Arc::downgrade(&core))));
         Ok(core)
+    }
+
+    #[cfg(feature = "redis")]
+    fn trust(&self) -> Trust {
+        match self.bus {
+            // The links of the partitions, that of the control clock, and what stands for having read it.
+            Some(_) => Trust::shared(PARTITIONS, usize::from(PARTITIONS) + 2),
+            None => Trust::alone(),
+        }
+    }
+
+    #[cfg(not(feature = "redis"))]
+    #[expect(clippy::unused_self, reason = "the other build reads it")]
+    fn trust(&self) -> Trust {
+        Trust::alone()
+    }
+
+    /// What instances share, if they do: the values of the Redis tier, where there is one at the server of the word.
+    ///
+    /// # Errors
+    /// `is_config` if the tier and the word are at different servers: a change would not be told in the step that makes it.
+    #[cfg(feature = "redis")]
+    fn sharing(&self, io: &Arc<Runtime>) -> Result<Option<Sharing>> {
+        let Some(options) = &self.bus else { return Ok(None) };
+        let namespace = self.namespace.clone().unwrap_or_else(|| crate::tier::DEFAULT_NAMESPACE.to_owned());
+        let wiring = Wiring::new(options, io.spawner())?;
+        let at = self.tiers.iter().position(|tier| as_ours::<L2Cache>(&tier.backend).is_some());
+        let tier = match at.and_then(|index| as_ours::<L2Cache>(&self.tiers[index].backend)) {
+            Some(redis) if !redis.is_at(&wiring.endpoint) => {
+                return Err(Error::config(format!(
+                    "invalidation goes over {}, and the Redis tier is {redis:?}: give both the same server, so that a change \
+                     is told in the step that makes it",
+                    wiring.endpoint
+                )));
+            }
+            Some(redis) => redis.share(&namespace, wiring.random.clone())?,
+            None => RedisShared::new(Link::start(wiring.clone()), &namespace, PARTITIONS, wiring.random.clone()),
+        };
+        let audit = self.invalidation.as_ref().filter(|config| config.enable_audit_stream);
+        let tier = match audit {
+            Some(config) => tier.audited(&config.audit_stream, config.audit_stream_maxlen),
+            None => tier,
+        };
+        Ok(Some(Sharing { tier, at, wiring }))
     }
 
     fn connect(&self, io: &Arc<Runtime>, worker: Option<&Arc<Runtime>>, clock: &Arc<dyn Clock>) -> Result<Box<[Tier]>> {
@@ -253,21 +299,19 @@ pub(crate) fn take_l1(tiers: &mut Vec<CacheTier>) -> Option<(Arc<L1Cache>, f64)>
     Some((cache, scale))
 }
 
-/// What other instances say: it touches L1 and the flights, never a tier.
+/// A shared tier that nobody hears yet.
 #[cfg(feature = "redis")]
-struct Ear(Weak<Core>);
+struct Sharing {
+    tier: RedisShared,
+    at: Option<usize>,
+    wiring: Wiring,
+}
 
 #[cfg(feature = "redis")]
-impl Receiver for Ear {
-    fn apply(&self, change: &Change) {
-        if let Some(core) = self.0.upgrade() {
-            core.hear(change);
-        }
-    }
-
-    fn gap(&self) {
-        if let Some(core) = self.0.upgrade() {
-            core.hear(&Change::Clear);
-        }
+impl Sharing {
+    fn start(self, clock: &Arc<dyn Clock>, core: &Weak<Core>) -> Shared {
+        let ear: Arc<dyn Hear> = Arc::new(Ear(core.clone()));
+        let watch = Watch::start(self.wiring, WatchOptions::of(&self.tier), clock.clone(), Arc::downgrade(&ear));
+        Shared::new(Arc::new(self.tier), self.at, Arc::new(watch), ear)
     }
 }

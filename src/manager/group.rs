@@ -6,8 +6,11 @@
 use std::sync::Arc;
 
 use super::Core;
+use super::write::{Untaken, settle};
 use crate::error::{Error, Kind, Result};
+use crate::glob;
 use crate::hash::stable_hash;
+use crate::shared::Bump;
 use crate::trust::Sweeping;
 
 impl Core {
@@ -19,20 +22,48 @@ impl Core {
                 return Err(Error::new(Kind::KEY, format!("a tag has 1 byte to 64 KiB, this has {}", tag.len())));
             }
         }
-        for tag in &tags {
-            self.trust.sweep_alone(Sweeping::Tag(stable_hash(tag)), self.wall_micros());
+        if self.shared.is_none() {
+            for tag in &tags {
+                self.trust.sweep_alone(Sweeping::Tag(stable_hash(tag)), self.wall_micros());
+            }
+            return Ok(());
         }
-        Ok(())
+        let core = self.clone();
+        let bumped = async move {
+            let mut untaken = Vec::new();
+            for tag in tags {
+                if let Err(error) = core.bump(Bump::Tag(tag)).await {
+                    untaken.push(Untaken { by: core.shared_name(), error });
+                }
+            }
+            settle("the invalidation of tags", untaken)
+        };
+        self.to_the_end(bumped).await?
     }
 
     /// Makes every entry invalid whose key begins with `prefix`.
     pub(crate) async fn clear(self: &Arc<Self>, prefix: &str) -> Result<()> {
         self.admit_any()?;
-        if !prefix.is_empty() || !self.tiers.is_empty() || self.bus.is_some() {
-            return self.invalidate_pattern(&format!("{}*", crate::glob::escape(prefix))).await;
+        if !prefix.is_empty() || !self.has_no_other_tier() {
+            return self.invalidate_pattern(&format!("{}*", glob::escape(prefix))).await;
         }
-        self.trust.sweep_alone(Sweeping::Clear, self.wall_micros());
-        self.unlink_where(|_| true);
-        Ok(())
+        if self.shared.is_none() {
+            self.trust.sweep_alone(Sweeping::Clear, self.wall_micros());
+            self.unlink_where(|_| true);
+            return Ok(());
+        }
+        let core = self.clone();
+        self.to_the_end(async move { core.bump_alone(Bump::Clear, "the clear").await }).await?
+    }
+
+    /// A change of many entries that no tier but the shared one has to know.
+    pub(super) async fn bump_alone(&self, bump: Bump, what: &str) -> Result<()> {
+        let untaken = self.bump(bump).await.err().map(|error| Untaken { by: self.shared_name(), error });
+        settle(what, untaken.into_iter().collect())
+    }
+
+    /// Whether there is no tier below L1 but the shared one.
+    pub(super) fn has_no_other_tier(&self) -> bool {
+        (0..self.tiers.len()).all(|index| self.is_shared(index))
     }
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::write::{Untaken, settle, shown};
+use super::write::{SHARED, Untaken, settle, shown};
 use super::{Core, LONGEST_KEY, Mark};
-use crate::bus::Change;
 use crate::error::{Error, Kind, Result};
 use crate::glob;
+use crate::shared::Bump;
 use crate::stats::RemovalCause;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering};
@@ -61,7 +61,7 @@ impl Core {
     pub(crate) async fn invalidate(self: &Arc<Self>, key: &str) -> Result<()> {
         self.admit(key)?;
         self.kill(key);
-        if self.tiers.is_empty() && self.bus.is_none() {
+        if self.tiers.is_empty() && self.shared.is_none() {
             return Ok(());
         }
         // From here on: the wait for the lane counts, however many others wait for it.
@@ -78,19 +78,16 @@ impl Core {
     /// The caller holds the key's lane (E1).
     async fn remove_everywhere(&self, key: &str, until: Duration) -> Result<()> {
         self.kill(key);
-        let mut untaken = self.remove_below(key, until).await;
+        let untaken = self.remove_below(key, until).await;
         // Whatever was read while the tiers still had the old value goes (E4).
         self.kill(key);
-        if let Some(failed) = self.announce(Change::Remove(vec![key.to_owned()]), until).await {
-            untaken.push(failed);
-        }
         settle(&format!("the invalidation of `{}`", shown(key)), untaken)
     }
 
     /// Removes what is there in favour of a result that is not stored, unless something newer came since `mark` was placed
     /// (E2).
     pub(super) async fn take_away(self: &Arc<Self>, mark: Mark, until: Duration) {
-        if self.tiers.is_empty() && self.bus.is_none() {
+        if self.tiers.is_empty() && self.shared.is_none() {
             return;
         }
         let core = self.clone();
@@ -104,9 +101,10 @@ impl Core {
         let _ = self.to_the_end(work).await;
     }
 
+    /// Last from the shared tier, which tells the others: they are to find nothing older in any.
     async fn remove_below(&self, key: &str, until: Duration) -> Vec<Untaken> {
         let mut untaken = Vec::new();
-        for (index, tier) in self.tiers.iter().enumerate() {
+        for (index, tier) in self.tiers.iter().enumerate().filter(|(index, _)| !self.is_shared(*index)) {
             match tier.remove(key, until).await {
                 Ok(()) => self.settled(index, key),
                 Err(error) => {
@@ -115,7 +113,18 @@ impl Core {
                 }
             }
         }
+        if let Err(error) = self.remove_shared(key, until).await {
+            untaken.push(Untaken { by: self.shared_name(), error });
+        }
         untaken
+    }
+
+    /// What the shared tier is called where it does not take a change.
+    pub(super) fn shared_name(&self) -> String {
+        match self.shared.as_ref().and_then(|shared| shared.at) {
+            Some(index) => format!("tier `{}`", self.tiers[index].name()),
+            None => SHARED.into(),
+        }
     }
 
     /// Removes every key that `pattern` matches, everywhere.
@@ -124,8 +133,13 @@ impl Core {
         if pattern.is_empty() || pattern.len() > LONGEST_KEY {
             return Err(Error::new(Kind::KEY, format!("a pattern has 1 byte to 64 KiB, this has {}", pattern.len())));
         }
+        if self.shared.is_some() && self.has_no_other_tier() {
+            let (core, bump) = (self.clone(), Bump::Pattern(pattern.to_owned()));
+            let what = format!("the invalidation of the pattern `{}`", shown(pattern));
+            return self.to_the_end(async move { core.bump_alone(bump, &what).await }).await?;
+        }
         self.kill_pattern(pattern);
-        if self.tiers.is_empty() && self.bus.is_none() {
+        if self.tiers.is_empty() {
             return Ok(());
         }
         let (core, pattern) = (self.clone(), pattern.to_owned());
@@ -137,7 +151,7 @@ impl Core {
         self.drain_lanes(&pattern).await;
         self.kill_pattern(&pattern);
         let mut untaken = Vec::new();
-        for (index, tier) in self.tiers.iter().enumerate() {
+        for (index, tier) in self.tiers.iter().enumerate().filter(|(index, _)| !self.is_shared(*index)) {
             if let Err(error) = tier.remove_pattern(&pattern).await {
                 if !error.is_unsupported() {
                     self.repairs.owe_pattern(index, &pattern);
@@ -149,10 +163,8 @@ impl Core {
         // After the kill: whoever finds the sweep over finds its marker gone if it is too old.
         drop(sweep);
         let what = format!("the invalidation of the pattern `{}`", shown(&pattern));
-        // The scan has taken as long as the tiers were large; the word has the whole of its own time.
-        let until = self.now().saturating_add(self.deadlines.hard);
-        if let Some(failed) = self.announce(Change::Pattern(pattern), until).await {
-            untaken.push(failed);
+        if let Err(error) = self.bump(Bump::Pattern(pattern)).await {
+            untaken.push(Untaken { by: self.shared_name(), error });
         }
         settle(&what, untaken)
     }
@@ -186,15 +198,5 @@ impl Core {
         self.loads.unlink_where(&doomed);
         self.lone.unlink_where(&doomed);
         self.reads.unlink_where(&doomed);
-    }
-
-    /// What another instance says: it touches L1 and the flights, never a tier.
-    #[cfg(feature = "redis")]
-    pub(super) fn hear(&self, change: &Change) {
-        match change {
-            Change::Remove(keys) | Change::Update(keys) => keys.iter().for_each(|key| self.kill(key)),
-            Change::Pattern(pattern) => self.kill_pattern(pattern),
-            Change::Clear => self.kill_where(|_| true),
-        }
     }
 }

@@ -6,7 +6,9 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::write::{New, Write, admit_value, jittered};
+use super::lease::{Asked, Permission, SHORT};
+use super::read::Read;
+use super::write::{How, New, Write, admit_value, jittered};
 use super::{Core, Count, Found, Mark, THROTTLE};
 use crate::clock::{millis, signed};
 use crate::entry::{Entry, Origin, Times};
@@ -32,11 +34,18 @@ pub(crate) enum Computed<X> {
 enum Verdict<X> {
     /// It was there after all.
     Found(Found),
-    /// The closure returned; what it returned beside the value is missing where the source has none. Whether something
-    /// older may be there.
-    Computed(Loaded, Option<X>, bool),
+    /// The closure returned; what it returned beside the value is missing where the source has none.
+    Computed(Product, Option<X>),
     /// The closure failed; the stale value that may stand in.
     Failed(Option<Found>, Error),
+}
+
+/// What a closure returned, and what is to become of it.
+struct Product {
+    loaded: Loaded,
+    /// Whether something older may be there.
+    older: bool,
+    permission: Permission,
 }
 
 /// A call of `get_or_compute_*`.
@@ -154,26 +163,32 @@ impl Core {
         let settings = call.settings;
         // A load inside another load's closure runs on that one's place in the budget.
         let inner = flight::is_loading(self.loads.id()) || flight::is_loading(self.lone.id());
+        if self.shared_index().is_some() {
+            // A frame says which bumps its loader knew of: all, or it is not written.
+            self.can_judge(self.now().saturating_add(self.deadlines.hard)).await;
+        }
         // Placed before anything is read: what is found may be stored only if nothing newer came meanwhile (E2).
         let mark = self.mark(lease.key());
-        match lease.run(self.decide(&lease, inner, call, accept)).await {
+        match lease.run(self.decide(&lease, &mark, inner, call, accept)).await {
             Verdict::Found(found) => {
                 lease.land(Ok(found.clone()));
                 Ok(Computed::Found(found))
             }
-            Verdict::Computed(loaded, extra, older) => {
+            Verdict::Computed(product, extra) => {
                 let waited = call.waited;
-                let found = self.keep(lease, mark, loaded, older, settings, waited).await;
+                let found = self.keep(lease, mark, product, settings, waited).await;
                 Ok(Computed::Led(found, extra))
             }
             Verdict::Failed(stand_in, error) => self.fail_safe(lease, mark, stand_in, settings, error),
         }
     }
 
-    /// What the leader looks at, in order: L1 again, a stand-in that is not to be retried yet, the tiers, the closure.
+    /// What the leader looks at, in order: L1 again, a stand-in that is not to be retried yet, the tiers, what the other
+    /// instances do, the closure.
     async fn decide<X, W>(
         self: &Arc<Self>,
         lease: &Lease<LoadOutcome>,
+        mark: &Mark,
         inner: bool,
         call: &mut Call<'_, W>,
         accept: &mut (impl FnMut(&Found) -> bool + Send),
@@ -204,10 +219,56 @@ impl Core {
                 stand_in = Some((below, 0));
             }
         }
-        let stand_in = stand_in.map(|(found, _)| found);
-        match self.compute(lease, inner, call, stand_in.is_some()).await {
-            Ok((loaded, extra)) => Verdict::Computed(loaded, extra, older),
+        let mut stand_in = stand_in.map(|(found, _)| found);
+        let mut permission = match self.agree(mark, settings, read.known, &mut stand_in, accept).await {
+            Ok(permission) => permission,
+            Err(found) => return Verdict::Found(found),
+        };
+        let computed = self.compute(lease, inner, call, stand_in.is_some());
+        let computed = match &mut permission {
+            Permission::Leased(held) => held.during(&*self.clock, computed).await,
+            _ => computed.await,
+        };
+        match computed {
+            Ok((loaded, extra)) => Verdict::Computed(Product { loaded, older, permission }, extra),
             Err(error) => Verdict::Failed(stand_in, error),
+        }
+    }
+
+    /// Agrees with the other instances on who computes; or finds what one of them has computed meanwhile.
+    async fn agree(
+        &self,
+        mark: &Mark,
+        settings: &Settings,
+        mut known: Option<u64>,
+        stand_in: &mut Option<Found>,
+        accept: &mut (impl FnMut(&Found) -> bool + Send),
+    ) -> Result<Permission, Found> {
+        loop {
+            let stored = match self.permission(mark, settings, known, stand_in.is_some()).await {
+                Asked::Compute(permission) => return Ok(permission),
+                Asked::Busy => match stand_in.take() {
+                    Some(found) => return Err(found),
+                    None => continue,
+                },
+                Asked::Stored(stored) => stored,
+            };
+            let mut read = Read::default();
+            let taken =
+                self.tier_shared().and_then(|tier| self.take(mark, tier, &stored.frame, stored.left(), &mut read));
+            if known.is_some() && known == read.known {
+                // It cannot be told apart from what was known, and is not fit.
+                return Ok(Permission::Alone);
+            }
+            known = read.known;
+            let Some((frame, mut found)) = taken else { continue };
+            if found.suits(settings, self.now_millis()) && accept(&found) {
+                self.promote_to_l1(&frame, &mut found, mark, settings);
+                return Err(found);
+            }
+            if stand_in.is_none() && !found.is_fresh(self.now_millis()) && accept(&found) {
+                *stand_in = Some(found);
+            }
         }
     }
 
@@ -276,13 +337,13 @@ impl Core {
     /// is there.
     async fn keep(
         self: &Arc<Self>,
-        lease: Lease<LoadOutcome>,
+        flight: Lease<LoadOutcome>,
         mark: Mark,
-        loaded: Loaded,
-        older: bool,
+        product: Product,
         settings: &Settings,
         waited: Duration,
     ) -> Found {
+        let Product { loaded, older, permission } = product;
         let base = match (&loaded.value, loaded.ttl) {
             (_, Some(ttl)) => ttl,
             (Some(_), None) => settings.ttl,
@@ -291,13 +352,21 @@ impl Core {
         let ttl = jittered(base, settings.jitter, &*self.random);
         let grace = if loaded.value.is_some() { round_grace(settings.grace) } else { Default::default() };
         let tags = settings.tags_and(&loaded.tags);
-        let origin = Origin { stamp: mark.basis.stamp, write_id: 0, tags: tags.as_ref() };
+        let (held, alone) = (matches!(permission, Permission::Held), matches!(permission, Permission::Alone));
+        let write_id = self.write_id();
+        let l1_ttl = if alone { Some(settings.l1_ttl.unwrap_or(ttl).min(SHORT)) } else { settings.l1_ttl };
+        let lease = match permission {
+            Permission::Leased(held) => Some(held),
+            _ => None,
+        };
+        let origin =
+            Origin { stamp: mark.basis.stamp, write_id: lease.as_ref().map_or(0, |_| write_id), tags: tags.as_ref() };
         let (value, weight) = (loaded.value.as_ref(), loaded.weight);
-        let entry = self.entry(&mark.key, New { value, ttl, grace, l1_ttl: settings.l1_ttl, weight, origin });
+        let entry = self.entry(&mark.key, New { value, ttl, grace, l1_ttl, weight, origin });
         let found = Found { level: FLIGHT, ..Found::resident(entry.entry()) };
-        let mut store = loaded.store && !ttl.is_zero();
+        let mut store = loaded.store && !ttl.is_zero() && !held;
         // A flight that was ended from outside may have a successor that landed: its value is newer.
-        let late = lease.is_late();
+        let late = flight.is_late();
         if store && self.reads_l1(settings.skipped) {
             if late {
                 store = self.l1.fill_vacant(mark.token, entry);
@@ -311,9 +380,9 @@ impl Core {
         }
         // Last, after the value is where a follower or the next caller looks for it. A flight that was ended from outside
         // has its followers' outcome already; its late value was stored if its marker was still there.
-        lease.land(Ok(found.clone()));
+        flight.land(Ok(found.clone()));
         let until = self.now().saturating_add(self.deadlines.hard.saturating_sub(waited));
-        if store && !self.tiers.is_empty() {
+        if store && !alone && !self.tiers.is_empty() {
             let write = Write {
                 key: mark.key.clone(),
                 value: found.value.clone(),
@@ -322,7 +391,9 @@ impl Core {
                 most: Duration::MAX,
                 created: self.clock.wall(),
                 clock: mark.basis.clock,
+                write_id,
                 tags,
+                how: How::Load(lease),
                 tiers: 0..self.tiers.len(),
                 skipped: settings.skipped,
                 until,

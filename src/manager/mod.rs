@@ -7,6 +7,7 @@
 //! | `write` | a value into every tier, in an order that every tier sees |
 //! | `invalidate` | a key or a pattern out of every tier, and the word to the other instances |
 //! | `group` | many entries at once: by tag, and all of them |
+//! | `shared`, `lease` | the tier that instances share: what it tells, and who may compute |
 //! | `repair` | what a tier did not take, tried again until it does |
 //! | `upkeep` | the coarse tick, the sweep of dead entries, health, close |
 //!
@@ -24,10 +25,12 @@
 mod assemble;
 mod group;
 mod invalidate;
+mod lease;
 mod load;
 mod lookup;
 mod read;
 mod repair;
+mod shared;
 mod upkeep;
 mod write;
 
@@ -39,7 +42,6 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bus::Bus;
 use crate::clock::{Clock, millis, signed};
 use crate::counter::Counters;
 use crate::entry::{Entry, Origin, Times};
@@ -60,6 +62,7 @@ use invalidate::Sweeps;
 use load::LoadOutcome;
 use read::Read;
 use repair::Repairs;
+use shared::Shared;
 
 /// The engine behind every handle.
 pub(crate) struct Core {
@@ -79,7 +82,7 @@ pub(crate) struct Core {
     lanes: Flights<()>,
     repairs: Arc<Repairs>,
     sweeps: Sweeps,
-    bus: Option<Arc<dyn Bus>>,
+    shared: Option<Arc<Shared>>,
     announces_every_write: bool,
     streams: Option<Arc<dyn StreamingBackend>>,
     load_budget: Option<tokio::sync::Semaphore>,
@@ -255,7 +258,10 @@ impl Core {
     /// it ends, what it wrote to its tiers is not, and is older than every event of the next one.
     fn basis(&self) -> Basis {
         let basis = self.trust.basis();
-        Basis { clock: basis.clock.max(self.wall_micros()), ..basis }
+        match self.shared {
+            Some(_) => basis,
+            None => Basis { clock: basis.clock.max(self.wall_micros()), ..basis },
+        }
     }
 
     fn wall_micros(&self) -> u64 {

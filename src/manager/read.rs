@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::write::Write;
+use bytes::Bytes;
+
+use super::shared::Told;
+use super::write::{How, Write};
 use super::{Core, Count, Found, Mark};
 use crate::clock::{deadline, signed};
 use crate::entry::Times;
 use crate::error::{Error, Kind, Result};
 use crate::flight::{Entered, Followed};
-use crate::frame::Frame;
+use crate::frame::{Frame, Head, Refusal};
 use crate::l1::{Content, L1, Standing};
 use crate::options::Settings;
 use crate::tier::shield::{Answer, Tier, scale};
@@ -28,6 +31,8 @@ pub(crate) struct Read {
     pub(super) outdated: bool,
     /// A tier's copy waits for repair and was passed over.
     pub(super) skipped: bool,
+    /// The write id of what a tier had and was not found fit.
+    pub(super) known: Option<u64>,
 }
 
 impl Core {
@@ -165,6 +170,17 @@ impl Core {
                 read.skipped = true;
                 continue;
             }
+            if self.is_shared(index) && !self.can_judge(until).await {
+                tier.count(Answer::Skipped);
+                read.failed.get_or_insert_with(not_judged);
+                continue;
+            }
+            if self.is_shared(index)
+                && let Some(found) = self.confirm(tier, &mark, settings, until, &mut read).await
+            {
+                read.found = Some(found);
+                break;
+            }
             let (frame, mut found) = match self.ask_one(tier, &mark, until, &mut read).await {
                 Some(answer) => answer,
                 None => continue,
@@ -195,14 +211,34 @@ impl Core {
                 return None;
             }
         };
-        let Ok(frame) = Frame::decode(key, &bytes) else {
-            tier.count(Answer::Miss);
-            self.count(Count::CodecMiss);
-            read.garbled = true;
-            return None;
+        let taken = self.take(mark, tier, &bytes, left, read);
+        let is_fresh = taken.as_ref().is_some_and(|(_, found)| found.is_fresh(self.now_millis()));
+        tier.count(if is_fresh { Answer::Hit } else { Answer::Miss });
+        taken
+    }
+
+    /// What the bytes of a tier say, unless that is nothing, or is over.
+    pub(super) fn take(
+        &self,
+        mark: &Mark,
+        tier: &Tier,
+        bytes: &Bytes,
+        left: Option<Duration>,
+        read: &mut Read,
+    ) -> Option<(Frame, Found)> {
+        let key = &*mark.key;
+        read.known = write_id(bytes);
+        let frame = match Frame::decode(key, bytes) {
+            Ok(frame) => frame,
+            Err(Refusal::Held) => return None,
+            Err(_) => {
+                self.count(Count::CodecMiss);
+                read.garbled = true;
+                return None;
+            }
         };
-        if self.trust.is_outdated(frame.cseq, key, &frame.tags).is_some() {
-            tier.count(Answer::Miss);
+        let outdated = self.trust.is_outdated(frame.cseq, key, &frame.tags).is_some();
+        if outdated || self.repairs.refuses(&frame.tags) {
             read.outdated = true;
             return None;
         }
@@ -213,11 +249,41 @@ impl Core {
             level: tier.level(),
             times,
             stamp: mark.basis.stamp,
-            write_id: 0,
+            write_id: frame.wid,
             tags: (!frame.tags.is_empty()).then(|| Arc::from(&*frame.tags)),
         };
-        tier.count(if found.is_fresh(now) { Answer::Hit } else { Answer::Miss });
         if now >= times.dead_at { None } else { Some((frame, found)) }
+    }
+
+    /// Asks the shared tier whether a resident entry that is suspect is still what it has: 64 bytes, however large it is.
+    async fn confirm(
+        &self,
+        tier: &Tier,
+        mark: &Mark,
+        settings: &Settings,
+        until: Duration,
+        read: &mut Read,
+    ) -> Option<Found> {
+        let suspect = self.reads_l1(settings.skipped).then(|| self.l1.suspect(&mark.key)).flatten()?;
+        let (entry, shared) = (suspect.entry(), self.shared.as_ref()?);
+        let head = match self.within(until, shared.tier.header(&mark.key)).await {
+            Ok(head) => Head::decode(&head?).ok()?,
+            Err(error) => {
+                tier.count(Answer::Error);
+                read.failed.get_or_insert(error);
+                return None;
+            }
+        };
+        let tags = entry.tags().map_or(&[][..], |tags| tags);
+        let outdated = self.trust.is_outdated(head.cseq, &mark.key, tags).is_some() || self.repairs.refuses(tags);
+        if head.held || head.wid != entry.write_id() || outdated {
+            return None;
+        }
+        // As of before it was asked.
+        entry.set_stamp(mark.basis.stamp);
+        tier.count(Answer::Hit);
+        self.count_told(Told::Confirmed);
+        Some(Found { level: tier.level(), ..Found::resident(entry) })
     }
 
     /// The times of a tier's copy on our clock. Where the tier cannot tell what is left, the frame's own deadline holds.
@@ -254,21 +320,8 @@ impl Core {
         settings: &Settings,
         until: Duration,
     ) {
-        let now = self.now();
-        let left = Duration::from_millis(found.times.fresh_until).saturating_sub(now);
-        let mut promoted = false;
-        if self.reads_l1(settings.skipped) {
-            let own = settings.l1_ttl.unwrap_or_else(|| scale(frame.ttl, self.l1_scale));
-            let fresh_until = deadline(now, own).min(found.times.fresh_until);
-            let dead_at = fresh_until.saturating_add(crate::clock::millis(frame.grace)).min(found.times.dead_at);
-            let times = Times { fresh_until, dead_at, ..found.times };
-            let entry = self
-                .l1
-                .entry(&mark.key, Content { value: found.value.as_ref(), times, weight: None, origin: found.origin() });
-            // The entry's own from here on, so that it is decoded once for both.
-            found.value = Value::of(entry.entry());
-            promoted = self.l1.fill(mark.token, entry);
-        }
+        let left = Duration::from_millis(found.times.fresh_until).saturating_sub(self.now());
+        let mut promoted = self.promote_to_l1(frame, found, &mark, settings);
         if from > 0 {
             let write = Write {
                 key: mark.key.clone(),
@@ -278,7 +331,9 @@ impl Core {
                 most: left,
                 created: frame.created,
                 clock: frame.cseq,
+                write_id: frame.wid,
                 tags: found.tags.clone(),
+                how: How::Promotion,
                 tiers: 0..from,
                 skipped: settings.skipped,
                 until,
@@ -290,6 +345,33 @@ impl Core {
             self.count(Count::Promotion);
         }
     }
+}
+
+impl Core {
+    /// Copies what a tier had to L1, if the marker is still there.
+    pub(super) fn promote_to_l1(&self, frame: &Frame, found: &mut Found, mark: &Mark, settings: &Settings) -> bool {
+        if !self.reads_l1(settings.skipped) {
+            return false;
+        }
+        let own = settings.l1_ttl.unwrap_or_else(|| scale(frame.ttl, self.l1_scale));
+        let fresh_until = deadline(self.now(), own).min(found.times.fresh_until);
+        let dead_at = fresh_until.saturating_add(crate::clock::millis(frame.grace)).min(found.times.dead_at);
+        let times = Times { fresh_until, dead_at, ..found.times };
+        let content = Content { value: found.value.as_ref(), times, weight: None, origin: found.origin() };
+        let entry = self.l1.entry(&mark.key, content);
+        // The entry's own from here on, so that it is decoded once for both.
+        found.value = Value::of(entry.entry());
+        self.l1.fill(mark.token, entry)
+    }
+}
+
+pub(super) fn not_judged() -> Error {
+    Error::new(Kind::TIER, "it is not known which tags, patterns and clears the instances have invalidated")
+}
+
+/// What names the write that these bytes are of, also where they are no frame of ours.
+fn write_id(bytes: &[u8]) -> Option<u64> {
+    bytes.get(8..16).and_then(|id| id.try_into().ok()).map(u64::from_le_bytes)
 }
 
 impl Read {

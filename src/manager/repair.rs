@@ -4,7 +4,7 @@
 //! # Invariants
 //! - R1: a key that is owed to a tier is not read from it.
 //! - R2: the other instances hear of a removal again once it was paid: they may have read the tier's old copy after they
-//!   heard of it first, or never have heard of it.
+//!   heard of it first, or never have heard of it. So whatever a tier has taken late is owed to the shared tier, which tells.
 //! - R3: the debts are bounded. Beyond the bound a tier is not read at all, until everything in it was removed.
 
 use std::collections::HashMap;
@@ -14,15 +14,16 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::Core;
-use crate::bus::Change;
 use crate::glob;
+use crate::hash::stable_hash;
+use crate::shared::Bump;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// Keys owed in all before the debts of a tier become "everything".
 const MOST_KEYS: usize = 65_536;
 const MOST_PATTERNS: usize = 64;
-const MOST_WORDS: usize = 4096;
+const MOST_TAGS: usize = 1024;
 const FIRST_DELAY: Duration = Duration::from_millis(50);
 const LONGEST_DELAY: Duration = Duration::from_secs(2);
 
@@ -42,12 +43,13 @@ struct Debts {
     everything: u64,
     /// Debts of patterns and of everything entered so far. One that is entered again while it is being paid is a new one.
     entered: u64,
-    words: Vec<Change>,
+    /// Tags that the shared tier does not know to be invalid, by their stable hash.
+    tags: HashMap<u64, Arc<str>>,
 }
 
 impl Debts {
     fn count(&self) -> usize {
-        self.keys.len() + self.patterns.len() + self.everything.count_ones() as usize + self.words.len()
+        self.keys.len() + self.patterns.len() + self.everything.count_ones() as usize + self.tags.len()
     }
 }
 
@@ -94,16 +96,41 @@ impl Repairs {
         self.wake.notify_one();
     }
 
-    /// Enters a word that the other instances have not heard. Too many become one: forget everything.
-    pub(super) fn owe_word(&self, word: Change) {
-        self.change(|debts| {
-            if debts.words.len() >= MOST_WORDS {
-                debts.words = vec![Change::Clear];
-            } else if !debts.words.contains(&word) {
-                debts.words.push(word);
-            }
-        });
+    /// Enters a change of many entries that the shared tier has not taken.
+    pub(super) fn owe_bump(&self, tier: usize, bump: &Bump) {
+        match bump {
+            Bump::Pattern(pattern) => return self.owe_pattern(tier, pattern),
+            Bump::Tag(tag) => self.change(|debts| {
+                if debts.tags.len() < MOST_TAGS {
+                    debts.tags.insert(stable_hash(tag), tag.as_str().into());
+                } else {
+                    debts.everything |= 1 << tier;
+                }
+                debts.entered += 1;
+            }),
+            Bump::Clear => self.change(|debts| {
+                debts.everything |= 1 << tier;
+                debts.entered += 1;
+            }),
+        }
         self.wake.notify_one();
+    }
+
+    /// Whether the tier is owed a removal of this very key.
+    pub(super) fn owes(&self, tier: usize, key: &str) -> bool {
+        // Acquire: see `bypasses`.
+        self.count.load(Ordering::Acquire) > 0
+            && self.debts.lock().keys.get(key).is_some_and(|tiers| tiers & 1u64 << tier != 0)
+    }
+
+    /// Whether what has these tags is not to be used, wherever it was found.
+    pub(super) fn refuses(&self, tags: &[u64]) -> bool {
+        // Acquire: see `bypasses`.
+        if tags.is_empty() || self.count.load(Ordering::Acquire) == 0 {
+            return false;
+        }
+        let debts = self.debts.lock();
+        tags.iter().any(|tag| debts.tags.contains_key(tag))
     }
 
     /// The tier has taken a newer write or removal of `key`: whether it was owed one.
@@ -161,15 +188,10 @@ pub(super) async fn repair(core: Weak<Core>) {
 impl Core {
     /// The tier has taken a newer write or removal of `key`.
     pub(super) fn settled(&self, tier: usize, key: &str) {
-        if self.repairs.settled(tier, key) {
-            self.owe_word(Change::Remove(vec![key.to_owned()]));
-        }
-    }
-
-    /// Has the other instances told what a tier has taken late (R2).
-    fn owe_word(&self, word: Change) {
-        if self.bus.is_some() {
-            self.repairs.owe_word(word);
+        if self.repairs.settled(tier, key)
+            && let Some(shared) = self.shared_index().filter(|shared| *shared != tier)
+        {
+            self.repairs.owe(shared, key);
         }
     }
 
@@ -179,12 +201,13 @@ impl Core {
         if before == 0 {
             return false;
         }
-        for index in 0..self.tiers.len() {
+        for index in (0..self.tiers.len()).filter(|index| !self.is_shared(*index)) {
             self.pay_everything(index).await;
             self.pay_patterns(index).await;
             self.pay_keys(index).await;
         }
-        self.pay_words().await;
+        // Last, since it tells of what the others have taken.
+        self.pay_shared().await;
         self.repairs.len() < before
     }
 
@@ -203,13 +226,19 @@ impl Core {
             }
         });
         self.clear_above(index, "*").await;
-        self.owe_word(Change::Clear);
+        self.owe_shared(&Bump::Clear);
+    }
+
+    fn owe_shared(&self, bump: &Bump) {
+        if let Some(shared) = self.shared_index() {
+            self.repairs.owe_bump(shared, bump);
+        }
     }
 
     /// Other instances may have promoted what the tier still had.
     async fn clear_above(&self, index: usize, pattern: &str) {
-        let above = if self.bus.is_some() { index } else { 0 };
-        for (index, tier) in self.tiers[..above].iter().enumerate() {
+        let above = if self.shared.is_some() { index } else { 0 };
+        for (index, tier) in self.tiers[..above].iter().enumerate().filter(|(index, _)| !self.is_shared(*index)) {
             if tier.remove_pattern(pattern).await.is_err_and(|error| !error.is_unsupported()) {
                 self.repairs.owe_pattern(index, pattern);
             }
@@ -239,7 +268,7 @@ impl Core {
                 }
             });
             self.clear_above(index, &pattern).await;
-            self.owe_word(Change::Pattern(pattern.to_string()));
+            self.owe_shared(&Bump::Pattern(pattern.to_string()));
         }
     }
 
@@ -257,8 +286,8 @@ impl Core {
                 return;
             }
             // Other instances may have promoted what the tier still had. Before the word, which `settled` owes them.
-            let above = if self.bus.is_some() { index } else { 0 };
-            for (index, tier) in self.tiers[..above].iter().enumerate() {
+            let above = if self.shared.is_some() { index } else { 0 };
+            for (index, tier) in self.tiers[..above].iter().enumerate().filter(|(index, _)| !self.is_shared(*index)) {
                 if tier.remove(&key, until).await.is_err() {
                     self.repairs.owe(index, &key);
                 }
@@ -267,14 +296,46 @@ impl Core {
         }
     }
 
-    async fn pay_words(&self) {
-        let Some(bus) = &self.bus else { return };
-        loop {
-            let Some(word) = self.repairs.debts.lock().words.first().cloned() else { return };
-            if bus.announce(word.clone()).await.is_err() {
+    /// Pays what is owed to the tier that instances share.
+    async fn pay_shared(&self) {
+        let Some(index) = self.shared_index() else { return };
+        let bit = 1u64 << index;
+        let (bumps, entered) = {
+            let debts = self.repairs.debts.lock();
+            let everything = (debts.everything & bit != 0).then_some(Bump::Clear);
+            let patterns = debts.patterns.iter().filter(|(_, tiers)| **tiers & bit != 0);
+            let patterns = patterns.map(|(pattern, _)| Bump::Pattern(pattern.to_string()));
+            let tags = debts.tags.values().map(|tag| Bump::Tag(tag.to_string()));
+            (everything.into_iter().chain(patterns).chain(tags).collect::<Vec<_>>(), debts.entered)
+        };
+        for bump in bumps {
+            if self.bump_once(&bump).await.is_err() {
+                // The tier is still down: the rest can wait as well.
                 return;
             }
-            self.repairs.change(|debts| debts.words.retain(|owed| *owed != word));
+            self.repairs.change(|debts| match &bump {
+                _ if debts.entered != entered => {}
+                Bump::Clear => debts.everything &= !bit,
+                Bump::Tag(tag) => drop(debts.tags.remove(&stable_hash(tag))),
+                Bump::Pattern(pattern) => {
+                    if let Some(tiers) = debts.patterns.get_mut(&**pattern) {
+                        *tiers &= !bit;
+                    }
+                    debts.patterns.retain(|_, tiers| *tiers != 0);
+                }
+            });
+        }
+        for key in self.repairs.keys() {
+            let _lane = self.lane(&key).await;
+            if !self.repairs.owes(index, &key) {
+                continue;
+            }
+            let until = self.now().saturating_add(self.deadlines.hard);
+            if self.remove_shared(&key, until).await.is_err() {
+                return;
+            }
+            // What was read before it was paid, and is old, goes; its word was this instance's own, which it does not hear.
+            self.kill(&key);
         }
     }
 }

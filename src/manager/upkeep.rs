@@ -5,22 +5,25 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::{Core, Count};
-use crate::bus::InvalidationStats;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::shared::InvalidationStats;
 use crate::stats::{CacheManagerStats, Health, RemovalCause, TierHealth, TierStats};
 use crate::sync::atomic::Ordering;
+use crate::tier::shield::timeout;
+use crate::trust::Trust;
 
 const TICK: Duration = Duration::from_millis(4);
 /// One sweep in this many ticks.
 const SWEEP_EVERY: u32 = 8;
 
 /// Drives the tick and the sweep until the engine is gone.
-pub(super) async fn tick(core: Weak<Core>, clock: Arc<dyn Clock>) {
+pub(super) async fn tick(core: Weak<Core>, clock: Arc<dyn Clock>, trust: Arc<Trust>) {
     let tick = clock.tick();
     let mut ticks = 0u32;
     loop {
         tick.set(clock.now());
+        trust.expire(clock.now());
         ticks = ticks.wrapping_add(1);
         if ticks.is_multiple_of(SWEEP_EVERY) {
             let Some(core) = core.upgrade() else { return };
@@ -94,7 +97,7 @@ impl Core {
     }
 
     pub(crate) fn invalidation_stats(&self) -> Option<InvalidationStats> {
-        self.bus.as_ref().map(|bus| bus.stats())
+        self.shared.as_ref().map(|shared| shared.stats())
     }
 
     pub(crate) async fn health(&self) -> Health {
@@ -104,7 +107,7 @@ impl Core {
         for tier in &self.tiers {
             tiers.push(tier.health(self.now().saturating_add(self.deadlines.hard)).await);
         }
-        let deaf = self.bus.as_ref().and_then(|bus| bus.deaf()).map(|error| error.to_string());
+        let deaf = self.shared.as_ref().and_then(|shared| shared.watch.deaf()).map(|error| error.to_string());
         Health { tiers, invalidation: deaf, reclamation: held_back() }
     }
 
@@ -126,8 +129,10 @@ impl Core {
                 redis.ready().await?;
             }
         }
-        if let Some(bus) = &self.bus {
-            bus.ready().await?;
+        if let Some(shared) = &self.shared {
+            shared.watch.ready().await?;
+            let mut knows = shared.knows_bumps.subscribe();
+            let _ = timeout(&*self.clock, Duration::MAX, knows.wait_for(|knows| *knows)).await;
         }
         self.admit_any()
     }
@@ -143,6 +148,12 @@ impl Core {
             drop(self.lane(&key).await);
         }
         self.kill_where(|_| true);
+        if let Some(shared) = &self.shared {
+            // What was made invalid is freed, if that does not take long.
+            let until = self.now().saturating_add(self.deadlines.hard);
+            let mut left = shared.to_reclaim.subscribe();
+            let _ = timeout(&*self.clock, until, left.wait_for(|left| *left == 0)).await;
+        }
         // With it end the timers of whoever still waits. The thread of foreign tiers stays until the last handle is gone: an
         // operation of theirs may be polled by its caller right now, and tokio's timers panic where their runtime is gone.
         self.io.stop().await;

@@ -4,9 +4,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
+use super::lease::{Leasehold, SHORT};
+use super::read::not_judged;
 use super::{Core, LARGEST_VALUE, Mark};
-use crate::bus::Change;
-use crate::clock::{deadline, signed};
+use crate::clock::{deadline, millis, signed};
 use crate::entry::{Counted, Origin, Times};
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Frame, round_grace};
@@ -14,7 +17,7 @@ use crate::l1::Content;
 use crate::options::{Settings, Skipped};
 use crate::random::Random;
 use crate::stats::RemovalCause;
-use crate::tier::shield::{scale, timeout};
+use crate::tier::shield::scale;
 use crate::value::Value;
 
 /// What is to be written to the lower tiers.
@@ -30,11 +33,34 @@ pub(super) struct Write {
     pub(super) created: Duration,
     /// What was known when it began to be loaded, or written.
     pub(super) clock: u64,
+    /// Names it; copies of it in several tiers have the same name.
+    pub(super) write_id: u64,
     pub(super) tags: Option<Arc<[u64]>>,
+    pub(super) how: How,
     /// Indices of the tiers.
     pub(super) tiers: Range<usize>,
     pub(super) skipped: Skipped,
     pub(super) until: Duration,
+}
+
+/// What is written, as the shared tier has to know.
+pub(super) enum How {
+    /// A caller's own value; quiet if the other instances are not told.
+    Set { quiet: bool },
+    /// What a closure returned. Without a lease the shared tier does not get it.
+    Load(Option<Leasehold>),
+    /// What a tier below had: the shared tier does not get it.
+    Promotion,
+}
+
+/// What the shared tier came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// It holds the value, or has nothing to do with it.
+    Stored,
+    /// Something stands against it: the value is to be used by whoever has it, and kept nowhere.
+    Refused,
+    Failed,
 }
 
 /// A value that is made or written now, as L1 is to have it.
@@ -72,11 +98,15 @@ impl Core {
             return self.invalidate(key).await;
         }
         let grace = round_grace(settings.grace);
-        let (tags, basis) = (settings.tags_and(&[]), self.basis());
-        let origin = Origin { stamp: basis.stamp, write_id: 0, tags: tags.as_ref() };
+        if self.shares_values(settings.skipped) {
+            // A frame says which bumps its writer knew of: all, or it is not written.
+            self.can_judge(self.now().saturating_add(self.deadlines.hard)).await;
+        }
+        let (tags, basis, write_id) = (settings.tags_and(&[]), self.basis(), self.write_id());
+        let origin = Origin { stamp: basis.stamp, write_id, tags: tags.as_ref() };
         let entry =
             self.entry(key, New { value: Some(&value), ttl, grace, l1_ttl: settings.l1_ttl, weight: None, origin });
-        if self.tiers.is_empty() && self.bus.is_none() {
+        if self.tiers.is_empty() && self.shared.is_none() {
             self.put(entry, settings.skipped);
             return Ok(());
         }
@@ -88,7 +118,9 @@ impl Core {
             most: Duration::MAX,
             created: self.clock.wall(),
             clock: basis.clock,
+            write_id,
             tags,
+            how: How::Set { quiet: !announce },
             tiers: 0..self.tiers.len(),
             skipped: settings.skipped,
             until: self.now().saturating_add(self.deadlines.hard),
@@ -97,16 +129,68 @@ impl Core {
         self.to_the_end(async move { core.set_through(write, entry, announce).await }).await?
     }
 
-    async fn set_through(self: Arc<Self>, write: Write, entry: Counted, announce: bool) -> Result<()> {
+    async fn set_through(self: Arc<Self>, mut write: Write, entry: Counted, announce: bool) -> Result<()> {
         let _lane = self.lane(&write.key).await;
-        self.put(entry.clone(), write.skipped);
-        let mut untaken = self.write_tiers(&write).await;
-        self.outlast(&entry);
-        if announce && let Some(failed) = self.announce(Change::Update(vec![write.key.to_string()]), write.until).await
+        let mark = self.begin(&write, &entry);
+        let (mut untaken, outcome) = self.write_tiers(&mut write).await;
+        match mark {
+            Some(mark) => self.end_shared(&mark, &entry, write.skipped, outcome),
+            None => self.outlast(&entry),
+        }
+        // Where the shared tier has the value it has told the others.
+        if announce
+            && !self.shares_values(write.skipped)
+            && let Err(error) = self.remove_shared(&write.key, write.until).await
         {
-            untaken.push(failed);
+            untaken.push(Untaken { by: SHARED.into(), error });
         }
         settle(&format!("the write of `{}`", shown(&write.key)), untaken)
+    }
+
+    /// Lets the written value take effect here; or where the shared tier has it, only what was there go: the value comes once
+    /// that tier has acknowledged it, unless another instance's change came meanwhile.
+    fn begin(&self, write: &Write, entry: &Counted) -> Option<Mark> {
+        if !self.shares_values(write.skipped) {
+            self.put(entry.clone(), write.skipped);
+            return None;
+        }
+        self.l1.kill(&write.key, RemovalCause::Replaced);
+        let mark = self.mark(&write.key);
+        self.unlink(&write.key);
+        Some(mark)
+    }
+
+    /// The second half of a write that the shared tier has answered, or not.
+    fn end_shared(&self, mark: &Mark, entry: &Counted, skipped: Skipped, outcome: Outcome) {
+        let kept = match outcome {
+            Outcome::Stored => Some(entry.clone()),
+            Outcome::Refused => None,
+            // It takes effect here, and for a short time: what the shared tier has is not known.
+            Outcome::Failed => {
+                let times = entry.entry().times();
+                let most = self.l1.now().saturating_add(millis(SHORT));
+                let times =
+                    Times { fresh_until: times.fresh_until.min(most), dead_at: times.dead_at.min(most), ..times };
+                let (value, tags) = (Value::of(entry.entry()), entry.entry().tags());
+                let origin = Origin { stamp: entry.entry().stamp(), write_id: 0, tags };
+                Some(self.l1.entry(&mark.key, Content { value: value.as_ref(), times, weight: None, origin }))
+            }
+        };
+        let kept = kept.filter(|kept| self.reads_l1(skipped) && self.l1.fill(mark.token, kept.clone()));
+        // What was read meanwhile from the shared tier as it was goes, with its permission.
+        self.l1.keep_only(&mark.key, kept.as_ref());
+        self.unlink(&mark.key);
+    }
+
+    /// Whether a write with these tiers left out goes to the shared tier.
+    fn shares_values(&self, skipped: Skipped) -> bool {
+        let at = self.shared.as_ref().and_then(|shared| shared.at);
+        at.is_some_and(|index| !skipped.has(self.tiers[index].level()))
+    }
+
+    /// A name for a write.
+    pub(super) fn write_id(&self) -> u64 {
+        self.random.bits().max(1)
     }
 
     /// Puts an entry into L1 (E4's first half for writes): loads that run neither store nor take followers any more.
@@ -146,27 +230,33 @@ impl Core {
         }
         let core = self.clone();
         let work = async move {
+            let mut write = write;
             let _lane = core.lane(&write.key).await;
             // In this order: a pattern that is removed no more has killed the marks that are too old.
             if core.sweeps.covers(&write.key) || !mark.holds() {
                 return false;
             }
             let tried = write.tiers.clone().filter(|&index| !write.skipped.has(core.tiers[index].level())).count();
-            let stored = core.write_tiers(&write).await.len() < tried;
+            let (untaken, outcome) = core.write_tiers(&mut write).await;
+            if outcome == Outcome::Refused {
+                // Somebody has changed the key since the lease was given: what L1 has of it is older.
+                core.l1.retract(&write.key, mark.token);
+            }
             drop(mark);
-            stored
+            untaken.len() < tried && outcome != Outcome::Refused
         };
         self.to_the_end(work).await.unwrap_or(false)
     }
 
-    /// Writes to the tiers, fastest first. The caller holds the key's lane (E1).
-    async fn write_tiers(&self, write: &Write) -> Vec<Untaken> {
+    /// Writes to the tiers, fastest first, and last to the shared one, which tells the others. The caller holds the key's lane
+    /// (E1).
+    async fn write_tiers(&self, write: &mut Write) -> (Vec<Untaken>, Outcome) {
         let frame = Frame {
             value: write.value.clone(),
             ttl: write.ttl,
             grace: write.grace,
             created: write.created,
-            wid: self.random.bits(),
+            wid: write.write_id,
             version: 0,
             cseq: write.clock,
             cost_us: 0,
@@ -174,15 +264,24 @@ impl Core {
         };
         let bytes = match frame.encode(&write.key) {
             Ok(bytes) => bytes,
-            Err(error) => return vec![Untaken { by: "every tier below L1".into(), error }],
+            Err(error) => return (vec![Untaken { by: "every tier below L1".into(), error }], Outcome::Refused),
         };
-        let mut untaken = Vec::new();
-        for index in write.tiers.clone() {
+        let (mut untaken, mut outcome) = (Vec::new(), Outcome::Stored);
+        let last = write.tiers.clone().filter(|index| self.is_shared(*index));
+        for index in write.tiers.clone().filter(|index| !self.is_shared(*index)).chain(last) {
             let tier = &self.tiers[index];
             if write.skipped.has(tier.level()) {
                 continue;
             }
             let ttl = tier.scaled(write.ttl).min(write.most).saturating_add(write.grace);
+            if self.is_shared(index) {
+                let written = self.write_shared(write, bytes.clone(), ttl).await;
+                outcome = written.unwrap_or_else(|error| {
+                    untaken.push(Untaken { by: format!("tier `{}`", tier.name()), error });
+                    Outcome::Failed
+                });
+                continue;
+            }
             match tier.set(&write.key, bytes.clone(), ttl, write.until).await {
                 Ok(()) => self.settled(index, &write.key),
                 Err(error) => {
@@ -192,17 +291,43 @@ impl Core {
                 }
             }
         }
-        untaken
+        (untaken, outcome)
     }
 
-    /// Tells the other instances; what they could not be told is owed to them.
-    pub(super) async fn announce(&self, change: Change, until: Duration) -> Option<Untaken> {
-        let bus = self.bus.as_ref()?;
-        let late = || Error::new(Kind::TIER.and(Kind::TIMEOUT), "the server did not take the word within the deadline");
-        let announced = timeout(&*self.clock, until, bus.announce(change.clone())).await;
-        let error = announced.unwrap_or_else(|| Err(late())).err()?;
-        self.repairs.owe_word(change);
-        Some(Untaken { by: "the bus between instances".into(), error })
+    /// Writes to the tier that instances share. A write that is not acknowledged is owed a removal there: it may land late. A
+    /// load's is owed nothing: it lands as long as nothing has changed, or never.
+    async fn write_shared(&self, write: &mut Write, frame: Bytes, ttl: Duration) -> Result<Outcome> {
+        let (Some(shared), Some(index)) = (&self.shared, self.shared_index()) else { return Ok(Outcome::Stored) };
+        match &mut write.how {
+            How::Promotion => Ok(Outcome::Stored),
+            How::Load(held) => match held.take() {
+                Some(held) => {
+                    let committed = self.within(write.until, held.commit(frame, ttl)).await?;
+                    Ok(if committed { Outcome::Stored } else { Outcome::Refused })
+                }
+                None => Ok(Outcome::Stored),
+            },
+            How::Set { .. } if !self.judges() => {
+                self.repairs.owe(index, &write.key);
+                Err(not_judged())
+            }
+            How::Set { quiet } => {
+                // What was not acknowledged before may land after this: it is settled first.
+                if self.repairs.owes(index, &write.key) {
+                    self.remove_shared(&write.key, write.until).await?;
+                }
+                match self.within(write.until, shared.tier.put(&write.key, frame, ttl, *quiet)).await {
+                    Ok(written) => {
+                        self.done(shared, &write.key, *quiet);
+                        Ok(if written.stored { Outcome::Stored } else { Outcome::Refused })
+                    }
+                    Err(error) => {
+                        self.repairs.owe(index, &write.key);
+                        Err(error)
+                    }
+                }
+            }
+        }
     }
 
     pub(super) fn unlink(&self, key: &str) {
@@ -212,6 +337,9 @@ impl Core {
         self.reads.unlink(key);
     }
 }
+
+/// What did not take a change, where instances share no values.
+pub(super) const SHARED: &str = "the word to the other instances";
 
 /// Refuses values that no tier takes.
 pub(super) fn admit_value(value: &Value) -> Result<()> {

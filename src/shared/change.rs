@@ -41,3 +41,16 @@ pub(crate) struct Bumps {
     /// Patterns by the number at which they were bumped.
     pub(crate) rules: Vec<(String, u64)>,
 }
+
+impl Bumps {
+    /// Each as it was told, or as good; the control clock itself comes with the last.
+    pub(crate) fn each(&self) -> impl Iterator<Item = Controlled> + '_ {
+        let told = |clock, what| Controlled { clock, what };
+        let tags = self.tags.iter().map(move |(tag, at)| told(*at, Control::Tag(tag.clone())));
+        let rules = self.rules.iter().map(move |(pattern, at)| told(*at, Control::Pattern(pattern.clone())));
+        [told(self.cleared, Control::Clear), told(self.tag_floor, Control::TagFloor)]
+            .into_iter()
+            .chain(tags)
+            .chain(rules)
+    }
+}

@@ -8,9 +8,10 @@
 //! - H2: whoever may have missed a change is told that its entries are suspect before anything else of that partition.
 //! - H3: a load is stored only under the lease that it was given before it read the source; every change takes the lease.
 
-#![expect(dead_code, reason = "the engine does not stand on it yet")]
+#![cfg_attr(not(test), expect(dead_code, reason = "bulk reads and the tier in one process are not built on it yet"))]
 
 mod change;
+mod config;
 pub(crate) mod follow;
 #[cfg(test)]
 #[path = "law_tests.rs"]
@@ -18,15 +19,15 @@ mod law;
 pub(crate) mod message;
 pub(crate) mod replay;
 
-#[cfg(feature = "redis")]
-pub(crate) use change::Bumps;
-pub(crate) use change::{Change, Control, Controlled};
+pub(crate) use change::{Bumps, Change, Control, Controlled};
+
+pub use config::{InvalidationConfig, InvalidationStats};
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::runtime::BoxFuture;
 
 /// The bytes of a frame as the tier has them.
@@ -34,6 +35,16 @@ use crate::runtime::BoxFuture;
 pub(crate) struct Stored {
     pub(crate) frame: Bytes,
     pub(crate) life: Life,
+}
+
+impl Stored {
+    /// The time until the tier forgets it, if it says so.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        match self.life {
+            Life::Left(left) => Some(left),
+            Life::Age(_) | Life::Unknown => None,
+        }
+    }
 }
 
 /// What the tier says of how long it keeps a frame.
@@ -105,7 +116,7 @@ pub(crate) trait Hear: Send + Sync {
     /// before it is used.
     fn suspect(&self, partition: u16);
 
-    /// Many entries have changed at once, whoever did it.
+    /// Another instance has changed many entries at once.
     fn bumped(&self, bump: &Controlled);
 
     /// Bumps may have been missed: before anything is used, what is known of tags, patterns and clears is to be read anew.
@@ -159,8 +170,8 @@ pub(crate) trait SharedTier: Send + Sync {
     /// Ends a lease without a value.
     fn release<'a>(&'a self, key: &'a str, token: LeaseToken) -> BoxFuture<'a, Result<()>>;
 
-    /// Stores a frame, and tells the others.
-    fn put<'a>(&'a self, key: &'a str, frame: Bytes, ttl: Duration) -> BoxFuture<'a, Result<Written>>;
+    /// Stores a frame, and tells the others unless it is `quiet`: what they hold stays then.
+    fn put<'a>(&'a self, key: &'a str, frame: Bytes, ttl: Duration, quiet: bool) -> BoxFuture<'a, Result<Written>>;
 
     /// Removes keys, and tells the others; with a `hold`, nothing is stored under them for so long. One place for each
     /// partition that has any of the keys.
@@ -173,9 +184,59 @@ pub(crate) trait SharedTier: Send + Sync {
     /// Changes many entries at once; `known` is the newest number of the control clock that the caller has seen.
     fn bump<'a>(&'a self, bump: &'a Bump, known: u64) -> BoxFuture<'a, Result<Controlled>>;
 
+    /// All that was bumped so far.
+    fn bumps(&self) -> BoxFuture<'_, Result<Bumps>>;
+
+    /// Lifts the control clock above all that was given, as far as is known here: a server that has taken over may lag behind.
+    fn lift(&self, known: u64) -> BoxFuture<'_, Result<u64>>;
+
+    /// Frees what a pattern has made invalid at `clock`, and nobody uses any more. Walks all keys, a bounded step at a time.
+    fn reclaim<'a>(&'a self, pattern: &'a str, clock: u64) -> BoxFuture<'a, Result<()>>;
+
+    /// Leaves the server that the tier is on for the one that answers now: what was sent and not acknowledged is lost, or may
+    /// take effect on the old one alone.
+    fn leave(&self);
+
+    /// Sees whether this release and those that others run understand each other.
+    ///
+    /// # Errors
+    /// `is_config` if not, naming both.
+    fn check(&self) -> BoxFuture<'_, Result<()>>;
+
     /// The partition of `key`.
     fn partition(&self, key: &str) -> u16;
 
     /// How many partitions there are.
     fn partitions(&self) -> u16;
+}
+
+/// What hears the shared tier, until it is dropped.
+pub(crate) trait Watching: Send + Sync {
+    /// Ends when this instance hears the others.
+    fn ready(&self) -> BoxFuture<'_, Result<()>>;
+
+    /// Why this instance does not hear the others at present; `None` while it does.
+    fn deaf(&self) -> Option<Error>;
+
+    /// Whether the last attempt to hear them failed, and the next is not due yet.
+    fn is_down(&self) -> bool;
+
+    fn heard(&self) -> Heard;
+}
+
+/// What has been heard.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Heard {
+    /// Messages, one's own too.
+    pub(crate) messages: u64,
+    /// Messages that said nothing.
+    pub(crate) refused: u64,
+    /// Losses that were noticed by a number.
+    pub(crate) gaps: u64,
+    /// Changes that were not heard, and read from the log.
+    pub(crate) replayed: u64,
+    /// How often everything became suspect.
+    pub(crate) suspects: u64,
+    /// Connections after the first.
+    pub(crate) reconnects: u64,
 }

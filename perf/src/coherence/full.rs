@@ -39,9 +39,8 @@ impl Mode for Full {
         })
     }
 
-    /// Tags and `clear` are left out: the engine has none yet.
-    fn offers(&self, what: What) -> bool {
-        matches!(what, What::Invalidate | What::Set | What::Pattern)
+    fn offers(&self, _: What) -> bool {
+        true
     }
 
     fn promises(&self) -> Promises {
@@ -49,7 +48,8 @@ impl Mode for Full {
             // And one insertion that is under way on each of the threads that insert: the caller's, the engine's.
             entries: ENTRIES + 2,
             weight: WEIGHT,
-            read: TIER,
+            // And the wait for another instance that computes.
+            read: 2 * TIER + Duration::from_secs(2),
             // Its own turn, and that of a write of the same key before it.
             change: 2 * TIER,
             flight: TIER,
@@ -110,21 +110,25 @@ impl Instance for FullInstance {
     fn invalidate_group<'a>(&'a self, what: What, name: &'a str) -> BoxFuture<'a, Outcome<()>> {
         Box::pin(async move {
             match what {
+                What::Tag => self.0.invalidate_tag(name).await.map_err(failure),
                 What::Pattern => self.0.invalidate_pattern(name).await.map_err(failure),
-                _ => Err(Failure { here: false, why: format!("{} is not offered", what.name()) }),
+                What::Clear => self.0.clear().await.map_err(failure),
+                What::Invalidate | What::Set => {
+                    Err(Failure { here: false, why: format!("{} is not offered", what.name()) })
+                }
             }
         })
     }
 
     fn figures(&self) -> Figures {
-        let stats = self.0.get_stats();
+        let (stats, heard) = (self.0.get_stats(), self.0.get_invalidation_stats());
         Figures {
             entries: stats.resident_entries,
             weight: stats.resident_weight,
             flights: stats.in_flight_requests,
             pending: stats.pending_repairs,
-            replayed: None,
-            revalidated: None,
+            replayed: heard.as_ref().map(|heard| heard.replayed),
+            revalidated: heard.as_ref().map(|heard| heard.revalidated),
         }
     }
 
@@ -144,5 +148,5 @@ impl Instance for FullInstance {
 }
 
 fn options(keys: &Keys, key: usize) -> EntryOptions {
-    EntryOptions::new().ttl(keys.ttl(key))
+    EntryOptions::new().ttl(keys.ttl(key)).tags(keys.tag(key).map(|tag| keys.tag_name(tag)))
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use ::redis::aio::{AsyncPushSender, MultiplexedConnection};
+use ::redis::aio::MultiplexedConnection;
 use ::redis::{AsyncConnectionConfig, RedisConnectionInfo, Value, cmd};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{oneshot, watch};
@@ -62,19 +62,6 @@ impl Connection {
         within_timeout(wiring, Self::set_up(wiring, wiring.endpoint.login(), config)).await
     }
 
-    /// A connection over RESP3 that hears `channel`. Every push goes to `receiver`, in the driver, in the order of the
-    /// wire; it must not block.
-    pub(crate) async fn subscribe(wiring: &Wiring, channel: &str, receiver: impl AsyncPushSender) -> Result<Self> {
-        let config = AsyncConnectionConfig::new().set_push_sender(receiver);
-        within_timeout(wiring, async {
-            let connection = Self::set_up(wiring, wiring.endpoint.push_login(), config).await?;
-            let subscribed = connection.wire().subscribe(channel).await;
-            subscribed.map_err(|error| fault::broken(&wiring.endpoint, &error))?;
-            Ok(connection)
-        })
-        .await
-    }
-
     async fn set_up(wiring: &Wiring, login: RedisConnectionInfo, config: AsyncConnectionConfig) -> Result<Self> {
         let stream = connect(wiring).await?;
         let (wire, driver) = log_in(wiring, &login, config, stream).await?;
@@ -102,11 +89,6 @@ impl Connection {
     /// Whether the other side has hung up.
     pub(crate) fn is_closed(&self) -> bool {
         self.ended.has_changed().is_err()
-    }
-
-    /// Ends when the connection has.
-    pub(crate) async fn closed(&mut self) {
-        while self.ended.changed().await.is_ok() {}
     }
 }
 

@@ -159,6 +159,19 @@ impl Endpoint {
         &self.address
     }
 
+    /// Whether both name one server and one database of it, as far as names can tell: this host has many names for itself.
+    pub(crate) fn is_same_server(&self, other: &Self) -> bool {
+        let here = |host: &str| matches!(host, "localhost" | "127.0.0.1" | "::1" | "[::1]");
+        let same = match (&self.address, &other.address) {
+            (Address::Tcp(one, port), Address::Tcp(other, same)) => {
+                port == same && (one.eq_ignore_ascii_case(other) || here(one) && here(other))
+            }
+            (Address::Unix(one), Address::Unix(other)) => one == other,
+            _ => false,
+        };
+        same && self.login.db() == other.login.db()
+    }
+
     /// The login for a connection that carries commands only.
     pub(super) fn login(&self) -> RedisConnectionInfo {
         self.login.clone().set_protocol(ProtocolVersion::RESP2)

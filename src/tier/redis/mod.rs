@@ -19,13 +19,13 @@ pub(crate) mod tests;
 mod transport;
 mod watch;
 
-pub(crate) use connection::{Connection, Wiring};
+pub(crate) use connection::Wiring;
 pub(crate) use endpoint::Endpoint;
 pub use endpoint::RedisOptions;
-pub(crate) use fault::{accept, dropped, late, stopped};
-pub(crate) use link::{Link, LinkState, pause};
+pub(crate) use link::{Link, LinkState};
+pub(crate) use shared::RedisShared;
 pub use streams::RedisStreams;
-pub(crate) use streams::append;
+pub(crate) use watch::{Watch, WatchOptions};
 
 use std::fmt;
 use std::time::Duration;
@@ -35,6 +35,7 @@ use bytes::Bytes;
 
 use super::{BoxFuture, CacheBackend, L2CacheBackend};
 use crate::error::{Error, Kind, Result};
+use crate::random::Random;
 use crate::runtime::Runtime;
 use crate::sync::{Arc, Mutex};
 
@@ -63,6 +64,9 @@ struct Attached {
     /// Keeps the thread of a tier that no cache has taken.
     own: Option<Arc<Runtime>>,
 }
+
+/// One server has one partition.
+pub(crate) const PARTITIONS: u16 = 1;
 
 /// The namespace of a tier that no cache has taken, and of a cache that is given none.
 pub(crate) const DEFAULT_NAMESPACE: &str = "tercel";
@@ -126,6 +130,16 @@ impl L2Cache {
         }
         *attached = Some(Arc::new(Attached { link: Link::start(wiring), prefix, own: None }));
         Ok(())
+    }
+
+    /// Whether this is the server at `endpoint`.
+    pub(crate) fn is_at(&self, endpoint: &Endpoint) -> bool {
+        self.endpoint.is_same_server(endpoint)
+    }
+
+    /// The same server as the tier that instances share, over the same link.
+    pub(crate) fn share(&self, namespace: &str, random: Arc<dyn Random>) -> Result<RedisShared> {
+        Ok(RedisShared::new(self.attached()?.link.clone(), namespace, PARTITIONS, random))
     }
 
     /// What a link to this server is made from.

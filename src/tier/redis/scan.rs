@@ -1,4 +1,4 @@
-//! Removing by pattern: finding keys with `SCAN`.
+//! Finding keys by pattern, with `SCAN`, to remove them.
 
 use ::redis::{Value, cmd};
 
@@ -10,25 +10,42 @@ use crate::error::Result;
 const STEP: usize = 500;
 
 /// Removes every key `<prefix><rest>` whose `rest` matches `pattern`, with the meaning of Redis `MATCH`.
-///
-/// One step is under way at a time, so other clients get their turns in between.
 pub(super) async fn remove(link: &Link, prefix: &str, pattern: &str) -> Result<()> {
-    let glob = escape(prefix) + pattern;
-    let mut cursor = b"0".to_vec();
-    loop {
-        let mut scan = cmd("SCAN");
-        scan.arg(&cursor[..]).arg("MATCH").arg(&glob).arg("COUNT").arg(STEP);
-        let answer = link.call(scan).await?;
-        let Some((next, keys)) = step(answer) else { return Err(fault::unexpected(link.endpoint(), "SCAN")) };
-        if !keys.is_empty() {
-            let mut unlink = cmd("UNLINK");
-            unlink.arg(keys);
-            link.call(unlink).await?;
+    let mut scan = Scan::new(prefix, pattern);
+    while let Some(keys) = scan.next(link).await? {
+        let mut unlink = cmd("UNLINK");
+        unlink.arg(keys);
+        link.call(unlink).await?;
+    }
+    Ok(())
+}
+
+/// A walk over all keys that match. One step is under way at a time, so other clients get their turns in between.
+pub(super) struct Scan {
+    glob: String,
+    /// Where the next step begins; `None` after the last.
+    cursor: Option<Vec<u8>>,
+}
+
+impl Scan {
+    /// Finds keys `<prefix><rest>` whose `rest` matches `pattern`.
+    pub(super) fn new(prefix: &str, pattern: &str) -> Self {
+        Self { glob: escape(prefix) + pattern, cursor: Some(b"0".to_vec()) }
+    }
+
+    /// The next keys, at least one; none at the end.
+    pub(super) async fn next(&mut self, link: &Link) -> Result<Option<Vec<Vec<u8>>>> {
+        while let Some(cursor) = &self.cursor {
+            let mut scan = cmd("SCAN");
+            scan.arg(&cursor[..]).arg("MATCH").arg(&self.glob).arg("COUNT").arg(STEP);
+            let answer = link.call(scan).await?;
+            let Some((next, keys)) = step(answer) else { return Err(fault::unexpected(link.endpoint(), "SCAN")) };
+            self.cursor = (next != b"0").then_some(next);
+            if !keys.is_empty() {
+                return Ok(Some(keys));
+            }
         }
-        if next == b"0" {
-            return Ok(());
-        }
-        cursor = next;
+        Ok(None)
     }
 }
 

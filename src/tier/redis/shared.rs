@@ -6,8 +6,6 @@
 //! - R2: a server's error is told or worked around, never taken for an answer; what lies under our names and is not ours is
 //!   a miss, and goes with the next change.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "the engine does not stand on it yet"))]
-
 mod change;
 mod control;
 mod lease;
@@ -29,7 +27,7 @@ use super::watch::Watched;
 use super::{LARGEST_VALUE, fault, millis, too_large};
 use crate::error::{Error, Result};
 use crate::random::Random;
-use crate::shared::{Bump, Controlled, LeaseToken, Leased, Place, SharedTier, Stored, Written};
+use crate::shared::{Bump, Bumps, Controlled, LeaseToken, Leased, Place, SharedTier, Stored, Written};
 use crate::sync::Arc;
 use crate::tier::BoxFuture;
 
@@ -46,6 +44,13 @@ const KEYS: usize = 512;
 const MOST_TAGS: u64 = 100_000;
 const MOST_RULES: u64 = 256;
 
+/// The stream in which people read what has changed.
+struct Audit {
+    stream: String,
+    /// About how many entries it keeps.
+    most: Option<usize>,
+}
+
 /// The tier that instances share, over one link.
 pub(crate) struct RedisShared {
     runner: Runner,
@@ -53,6 +58,7 @@ pub(crate) struct RedisShared {
     /// Tells what this instance says from what the others say.
     origin: [u8; 8],
     random: Arc<dyn Random>,
+    audit: Option<Audit>,
     most_tags: u64,
     most_rules: u64,
 }
@@ -65,9 +71,15 @@ impl RedisShared {
             names: Names::new(namespace, partitions),
             origin: random.bits().to_le_bytes(),
             random,
+            audit: None,
             most_tags: MOST_TAGS,
             most_rules: MOST_RULES,
         }
+    }
+
+    /// Appends every change that the server has taken to a stream of its own, for people to read.
+    pub(crate) fn audited(self, stream: &str, most: Option<usize>) -> Self {
+        Self { audit: Some(Audit { stream: stream.to_owned(), most }), ..self }
     }
 
     /// As if the server were older than Redis 7.
@@ -146,6 +158,17 @@ impl RedisShared {
         self.names.of(key).staged((u128::from(self.random.bits()) << 64) | u128::from(self.random.bits()))
     }
 
+    /// Writes a change into the audit stream, if there is one. The change has been made: that the stream lacks it is no reason
+    /// to fail.
+    async fn write_down(&self, what: &str, of: Option<&str>) {
+        let Some(Audit { stream, most }) = &self.audit else { return };
+        let origin = format!("{:016x}", u64::from_be_bytes(self.origin));
+        let name = if what == "remove_bulk" { "count" } else { "key" };
+        let of = of.map(|of| (name, of));
+        let fields: Vec<_> = [Some(("type", what)), of, Some(("origin", &*origin))].into_iter().flatten().collect();
+        let _ = self.link().call(super::streams::append(stream, &fields, *most)).await;
+    }
+
     fn place(&self, index: u16, number: &Value) -> Result<Place> {
         let sequence = whole(number).ok_or_else(|| self.unexpected("a script"))?;
         Ok(Place { partition: index, sequence })
@@ -193,12 +216,25 @@ impl SharedTier for RedisShared {
         Box::pin(self.end_lease(key, token))
     }
 
-    fn put<'a>(&'a self, key: &'a str, frame: Bytes, ttl: Duration) -> BoxFuture<'a, Result<Written>> {
-        Box::pin(self.store(key, frame, ttl))
+    fn put<'a>(&'a self, key: &'a str, frame: Bytes, ttl: Duration, quiet: bool) -> BoxFuture<'a, Result<Written>> {
+        Box::pin(async move {
+            let written = self.store(key, frame, ttl, quiet).await?;
+            if !quiet {
+                self.write_down("update", Some(key)).await;
+            }
+            Ok(written)
+        })
     }
 
     fn invalidate<'a>(&'a self, keys: &'a [&'a str], hold: Duration) -> BoxFuture<'a, Result<Vec<Place>>> {
-        Box::pin(self.remove(keys, hold))
+        Box::pin(async move {
+            let places = self.remove(keys, hold).await?;
+            match keys {
+                [key] => self.write_down("remove", Some(key)).await,
+                keys => self.write_down("remove_bulk", Some(&keys.len().to_string())).await,
+            }
+            Ok(places)
+        })
     }
 
     fn settle<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Place>> {
@@ -206,7 +242,35 @@ impl SharedTier for RedisShared {
     }
 
     fn bump<'a>(&'a self, bump: &'a Bump, known: u64) -> BoxFuture<'a, Result<Controlled>> {
-        Box::pin(self.change_many(bump, known))
+        Box::pin(async move {
+            let bumped = self.change_many(bump, known).await?;
+            match bump {
+                Bump::Tag(tag) => self.write_down("remove_tag", Some(tag)).await,
+                Bump::Pattern(pattern) => self.write_down("remove_pattern", Some(pattern)).await,
+                Bump::Clear => self.write_down("clear", None).await,
+            }
+            Ok(bumped)
+        })
+    }
+
+    fn bumps(&self) -> BoxFuture<'_, Result<Bumps>> {
+        Box::pin(self.read_control())
+    }
+
+    fn lift(&self, known: u64) -> BoxFuture<'_, Result<u64>> {
+        Box::pin(self.lift_control(known))
+    }
+
+    fn reclaim<'a>(&'a self, pattern: &'a str, clock: u64) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.reclaim_matching(pattern, clock))
+    }
+
+    fn leave(&self) {
+        self.leave_server();
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.check_layout())
     }
 
     fn partition(&self, key: &str) -> u16 {

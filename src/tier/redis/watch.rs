@@ -13,7 +13,7 @@
 //! The `redis` crate's connection: it hands an answer to one task and a message to another, and which of the two came
 //! first cannot be told any more.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "the engine does not stand on it yet"))]
+#![cfg_attr(not(test), expect(dead_code, reason = "nothing tells ages by the time of the server yet"))]
 
 mod answers;
 mod line;
@@ -35,9 +35,10 @@ use super::link::LinkState;
 use super::shared::RedisShared;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::shared::Hear;
 use crate::shared::message::Origin;
+use crate::shared::{Hear, Heard, Watching};
 use crate::sync::{Arc, Mutex};
+use crate::tier::BoxFuture;
 
 /// What a partition is called at the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,5 +162,24 @@ impl Watch {
     pub(crate) fn server_time(&self) -> Option<Duration> {
         let ahead = (*self.shared.ahead.lock())?;
         Some(shifted(self.clock.now(), ahead))
+    }
+}
+
+impl Watching for Watch {
+    fn ready(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(Watch::ready(self))
+    }
+
+    fn deaf(&self) -> Option<Error> {
+        Watch::deaf(self)
+    }
+
+    fn is_down(&self) -> bool {
+        matches!(*self.state.borrow(), LinkState::Down(_))
+    }
+
+    fn heard(&self) -> Heard {
+        let WatchStats { messages, refused, gaps, replayed, suspects, reconnects, .. } = self.stats();
+        Heard { messages, refused, gaps, replayed, suspects, reconnects }
     }
 }

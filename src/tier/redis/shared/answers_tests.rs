@@ -59,7 +59,7 @@ fn ask_everything(shared: &RedisShared) -> Vec<(&'static str, Option<Error>)> {
         ("renew", block_on(shared.renew("k", A, MINUTE)).map(drop).err()),
         ("commit", block_on(shared.commit("k", A, frame(), MINUTE)).map(drop).err()),
         ("release", block_on(shared.release("k", A)).err()),
-        ("put", block_on(shared.put("k", frame(), MINUTE)).map(drop).err()),
+        ("put", block_on(shared.put("k", frame(), MINUTE, false)).map(drop).err()),
         ("invalidate", block_on(shared.invalidate(&["k"], Duration::ZERO)).map(drop).err()),
         ("hold", block_on(shared.invalidate(&["k"], MINUTE)).map(drop).err()),
         ("settle", block_on(shared.settle("k")).map(drop).err()),

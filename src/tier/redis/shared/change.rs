@@ -16,13 +16,13 @@ use crate::shared::{Place, Written};
 pub(super) const KEY_BYTES: usize = 256 << 10;
 
 impl RedisShared {
-    pub(super) async fn store(&self, key: &str, frame: Bytes, ttl: Duration) -> Result<Written> {
+    pub(super) async fn store(&self, key: &str, frame: Bytes, ttl: Duration, quiet: bool) -> Result<Written> {
         let index = self.names.index(key);
         let names = self.names.partition(index);
         let staged = self.staged(key);
         let keys = [&*names.sequence, &names.log, &names.data(key), &names.lease(key), &staged];
         let call = self.runner.call(&PUT, &keys).arg(&names.channel).arg(&self.origin[..]).arg(at_least_one(ttl));
-        let call = call.arg(frame.len()).arg(log_length(key.len())).arg(key);
+        let call = call.arg(frame.len()).arg(log_length(key.len())).arg(key).arg(u8::from(quiet));
         let answer = match self.runner.run_after(stage(&staged, &frame)?, call).await {
             Err(Denied::Scripts(_)) => {
                 return self.store_without_scripts(index, key, &staged, at_least_one(ttl)).await;

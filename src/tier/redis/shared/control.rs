@@ -2,7 +2,8 @@
 
 use ::redis::Value;
 
-use super::scripts::{CTL_BUMP, CTL_LIFT, CTL_READ, Denied};
+use super::super::scan::Scan;
+use super::scripts::{CTL_BUMP, CTL_LIFT, CTL_READ, Denied, RECLAIM};
 use super::{LAYOUT, RedisShared, log_length, whole};
 use crate::error::{Error, Result};
 use crate::shared::{Bump, Bumps, Control, Controlled};
@@ -45,6 +46,19 @@ impl RedisShared {
             }
             _ => Err(self.unexpected("CTL_BUMP")),
         }
+    }
+
+    /// Removes what a pattern has made invalid at `clock`: found with `SCAN`, a step at a time.
+    pub(super) async fn reclaim_matching(&self, pattern: &str, clock: u64) -> Result<()> {
+        for index in 0..self.names.partitions() {
+            let prefix = self.names.partition(index).data("");
+            let mut scan = Scan::new(&prefix, pattern);
+            while let Some(keys) = scan.next(self.link()).await? {
+                let call = self.runner.call(&RECLAIM, &keys).arg(clock);
+                self.runner.run(call).await.map_err(needs_scripts)?;
+            }
+        }
+        Ok(())
     }
 
     /// Lifts the control clock above all numbers that were given, where another server has taken over; `known` is the newest

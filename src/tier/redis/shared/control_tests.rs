@@ -201,7 +201,7 @@ fn keys_of_several_partitions_stay_apart() {
     let keys: Vec<String> = (0..40).map(|n| format!("k{n}")).collect();
     let keys: Vec<&str> = keys.iter().map(|key| &**key).collect();
     for key in &keys {
-        let place = run(shared.put(key, bytes(key, 1, b"v"), MINUTE)).place;
+        let place = run(shared.put(key, bytes(key, 1, b"v"), MINUTE, false)).place;
         assert_eq!(place.partition, shared.partition(key));
         let name = format!("tc:{{many.p{:02x}}}:d:{key}", place.partition);
         assert_eq!(bed.server.command(&["EXISTS", &name]), Answer::Int(1));

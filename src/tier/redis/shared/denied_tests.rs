@@ -16,11 +16,11 @@ impl Bed {
 fn a_server_without_memory_removes_and_releases_all_the_same() {
     let Some(bed) = Bed::start() else { return };
     let shared = &bed.shared;
-    let before = run(shared.put("k", bytes("k", 1, b"v"), MINUTE)).place.sequence;
+    let before = run(shared.put("k", bytes("k", 1, b"v"), MINUTE, false)).place.sequence;
     assert_eq!(run(shared.lease("j", A, MINUTE, None)), Leased::Granted);
     bed.fill();
     // What is not stored says so, and leaves nothing behind.
-    let error = block_on(shared.put("k", bytes("k", 2, &[0; 4096]), MINUTE)).unwrap_err();
+    let error = block_on(shared.put("k", bytes("k", 2, &[0; 4096]), MINUTE, false)).unwrap_err();
     assert!(error.is_tier() && error.to_string().contains("OOM"), "{error}");
     let error = block_on(shared.commit("j", A, bytes("j", 2, &[0; 4096]), MINUTE)).unwrap_err();
     assert!(error.is_tier() && error.to_string().contains("OOM"), "{error}");
@@ -41,7 +41,7 @@ fn a_server_without_memory_removes_and_releases_all_the_same() {
 fn before_redis_7_a_server_without_memory_removes_and_warns_everybody() {
     let Some(bed) = Bed::start() else { return };
     let other = bed.another().before_7();
-    let before = run(other.put("k", bytes("k", 1, b"v"), MINUTE)).place.sequence;
+    let before = run(other.put("k", bytes("k", 1, b"v"), MINUTE, false)).place.sequence;
     assert_eq!(run(other.lease("j", A, MINUTE, None)), Leased::Granted);
     assert_eq!(run(other.invalidate(&["x"], Duration::ZERO))[0].sequence, before + 1);
     bed.fill();
@@ -69,7 +69,7 @@ fn scripts_whose_first_line_is_not_known_go_without_it() {
 }
 
 fn run_script(shared: &RedisShared, script: &'static Script) -> Result<Value> {
-    Ok(block_on(shared.runner.run(shared.runner.call(script, &[])))?)
+    Ok(block_on(shared.runner.run(shared.runner.call(script, &[""; 0])))?)
 }
 
 /// A user that may do all that is not a script.
@@ -91,7 +91,7 @@ fn where_scripts_are_forbidden_values_go_and_everybody_is_told() {
         bed.server.command(&["SET", &under("l:k"), "another's token"]);
 
         let mut heard = bed.server.listen(&under("inv"));
-        let put = run(shared.put("k", bytes("k", 1, b"v"), MINUTE));
+        let put = run(shared.put("k", bytes("k", 1, b"v"), MINUTE, false));
         assert!(put.stored && put.place.sequence > 1_700_000_000_000_000, "{put:?}");
         assert_eq!(heard.message()[..9], [b"P", &put.place.sequence.to_le_bytes()[..]].concat());
         assert_eq!(stored(&bed, "k").unwrap().0, frame(1, b"v"));
@@ -107,7 +107,7 @@ fn where_scripts_are_forbidden_values_go_and_everybody_is_told() {
         assert_eq!((run(shared.get("k")), bed.number()), (None, sequence));
 
         run(shared.invalidate(&["k"], MINUTE));
-        assert!(!run(shared.put("k", bytes("k", 1, b"v"), MINUTE)).stored);
+        assert!(!run(shared.put("k", bytes("k", 1, b"v"), MINUTE, false)).stored);
         assert_eq!(bed.staged(), 0);
         run(shared.invalidate(&["k"], Duration::ZERO));
         assert!(Head::decode(&run(shared.header("k")).unwrap()).unwrap().held);
@@ -131,12 +131,12 @@ fn where_scripts_are_forbidden_values_go_and_everybody_is_told() {
 fn without_scripts_and_memory_values_go_all_the_same() {
     let Some(bed) = Bed::start_with(&NO_SCRIPTS) else { return };
     let shared = &bed.shared;
-    run(shared.put("k", bytes("k", 1, b"v"), MINUTE));
+    run(shared.put("k", bytes("k", 1, b"v"), MINUTE, false));
     bed.fill();
     assert_eq!(run(shared.invalidate(&["k"], Duration::ZERO)), [Place { partition: 0, sequence: 0 }]);
     assert_eq!(run(shared.get("k")), None);
     assert!(block_on(shared.invalidate(&["k"], MINUTE)).unwrap_err().is_tier());
-    assert!(block_on(shared.put("k", bytes("k", 1, b"v"), MINUTE)).unwrap_err().is_tier());
+    assert!(block_on(shared.put("k", bytes("k", 1, b"v"), MINUTE, false)).unwrap_err().is_tier());
 }
 
 #[test]
@@ -151,13 +151,13 @@ fn a_permission_that_lacks_inside_of_a_script_is_an_error() {
 fn a_replica_refuses_changes_and_says_so() {
     let Some(bed) = Bed::start() else { return };
     let shared = &bed.shared;
-    run(shared.put("k", bytes("k", 1, b"v"), MINUTE));
+    run(shared.put("k", bytes("k", 1, b"v"), MINUTE, false));
     let mut heard = bed.server.listen(&under("inv"));
     // Of a server that is not there: what it has, it keeps.
     bed.server.command(&["REPLICAOF", "127.0.0.1", "1"]);
     let refused = |error: Error| assert!(error.is_tier() && error.to_string().contains("READONLY"), "{error}");
     refused(block_on(shared.invalidate(&["k"], Duration::ZERO)).unwrap_err());
-    refused(block_on(shared.put("k", bytes("k", 2, b"w"), MINUTE)).unwrap_err());
+    refused(block_on(shared.put("k", bytes("k", 2, b"w"), MINUTE, false)).unwrap_err());
     refused(block_on(shared.lease("j", A, MINUTE, None)).unwrap_err());
     refused(block_on(shared.commit("j", A, bytes("j", 2, b"w"), MINUTE)).unwrap_err());
     refused(block_on(shared.bump(&Bump::Clear, 0)).unwrap_err());
@@ -185,7 +185,7 @@ fn a_user_needs_these_commands_and_our_names_only() {
     let shared = &bed.shared;
     for round in 0..2 {
         run(shared.check_layout());
-        assert!(run(shared.put("a", bytes("a", 1, b"v"), MINUTE)).stored);
+        assert!(run(shared.put("a", bytes("a", 1, b"v"), MINUTE, false)).stored);
         assert_eq!(run(shared.lease("k", A, MINUTE, None)), Leased::Granted);
         assert!(matches!(run(shared.lease("k", B, MINUTE, None)), Leased::Waits(_)));
         assert!(run(shared.renew("k", A, MINUTE)));

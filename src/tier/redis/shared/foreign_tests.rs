@@ -39,7 +39,7 @@ fn a_foreign_value_is_no_value_and_is_overwritten() {
         assert!(run(shared.commit("k", A, bytes("k", 1, b"v"), MINUTE)), "{kind}");
         assert_eq!(stored(&bed, "k").unwrap().0, frame(1, b"v"), "{kind}");
         bed.plant("d:k", kind);
-        assert!(run(shared.put("k", bytes("k", 2, b"w"), MINUTE)).stored, "{kind}");
+        assert!(run(shared.put("k", bytes("k", 2, b"w"), MINUTE, false)).stored, "{kind}");
         assert_eq!(stored(&bed, "k").unwrap().0, frame(2, b"w"), "{kind}");
         bed.plant("d:k", kind);
         run(shared.invalidate(&["k"], Duration::ZERO));
@@ -54,7 +54,7 @@ fn a_foreign_value_is_no_value_and_is_overwritten() {
 fn a_garbled_frame_is_handed_out_once_and_then_replaced() {
     let Some(bed) = Bed::start() else { return };
     let shared = &bed.shared;
-    run(shared.put("k", bytes("k", 5, b"value"), MINUTE));
+    run(shared.put("k", bytes("k", 5, b"value"), MINUTE, false));
     bed.server.command(&["SETRANGE", &under("d:k"), "66", "X"]);
     let Leased::Stored(found) = run(shared.lease("k", A, MINUTE, None)) else { panic!() };
     assert!(Frame::decode("k", &found.frame).is_err());
@@ -89,7 +89,7 @@ fn a_foreign_lease_refuses_and_fails_no_load() {
         run(shared.invalidate(&["k"], Duration::ZERO));
         assert_eq!(run(shared.lease("k", A, MINUTE, None)), Leased::Granted, "{kind}");
         bed.plant("l:k", kind);
-        run(shared.put("k", bytes("k", 1, b"v"), MINUTE));
+        run(shared.put("k", bytes("k", 1, b"v"), MINUTE, false));
         assert_eq!(run(shared.lease("k", A, MINUTE, Some(1))), Leased::Granted, "{kind}");
         run(shared.invalidate(&["k"], Duration::ZERO));
     }
@@ -112,7 +112,7 @@ fn a_foreign_sequence_or_log_is_a_lost_one() {
             assert!(run(shared.commit("j", A, bytes("j", 1, b"v"), MINUTE)));
             let version = stored(&bed, "j").unwrap().1;
             assert!(version >= last, "{kind} {name}");
-            last = run(shared.put("j", bytes("j", 1, b"v"), MINUTE)).place.sequence;
+            last = run(shared.put("j", bytes("j", 1, b"v"), MINUTE, false)).place.sequence;
             assert!(last >= version, "{kind} {name}");
             run(shared.invalidate(&["j"], Duration::ZERO));
             last += 1;

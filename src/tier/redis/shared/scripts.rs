@@ -49,6 +49,7 @@ script!(RELEASE = "release.lua", WITHOUT_MEMORY);
 script!(INVAL = "inval.lua", WITHOUT_MEMORY);
 script!(CTL_BUMP = "ctl_bump.lua" after CONTROL, WITHOUT_MEMORY);
 script!(CTL_READ = "ctl_read.lua" after CONTROL, WITHOUT_MEMORY);
+script!(RECLAIM = "reclaim.lua", WITHOUT_MEMORY);
 script!(CTL_LIFT = "ctl_lift.lua", WITHOUT_MEMORY);
 
 impl Script {
@@ -127,7 +128,7 @@ impl Runner {
     }
 
     /// `script` on `keys`, to be given arguments.
-    pub(super) fn call(&self, script: &'static Script, keys: &[&str]) -> Call {
+    pub(super) fn call(&self, script: &'static Script, keys: &[impl ::redis::ToRedisArgs]) -> Call {
         let mut command = cmd("EVALSHA");
         command.arg(&self.flagged(script).unwrap_or(&script.plain).hash).arg(keys.len()).arg(keys);
         Call { script, command }

@@ -80,18 +80,18 @@ fn a_write_that_is_stuck_on_a_lost_connection_never_arrives_after_it_was_settled
     let options = RedisOptions::new(format!("redis://127.0.0.1:{port}"));
     let options = options.response_timeout(Duration::from_millis(200)).connect_timeout(Duration::from_secs(20));
     let shared = instance(&runtime, options);
-    until("the first write is there", || block_on(shared.put("k", bytes("k", 1, b"v"), MINUTE)).is_ok());
+    until("the first write is there", || block_on(shared.put("k", bytes("k", 1, b"v"), MINUTE, false)).is_ok());
     assert!(shared.link().is_orderly());
 
     postman.hold(true);
-    let stuck = block_on(shared.put("k", bytes("k", 2, b"late"), MINUTE)).unwrap_err();
+    let stuck = block_on(shared.put("k", bytes("k", 2, b"late"), MINUTE, false)).unwrap_err();
     assert!(stuck.is_timeout(), "{stuck}");
     // The link gives the connection up after some more silence.
     until("it is settled", || block_on(shared.settle("k")).is_ok());
     until("the server has ended the first connection", || postman.ended.load(Ordering::SeqCst));
     postman.hold(false);
     assert_eq!(server.command(&["GET", &under("d:k")]), Answer::Nil);
-    until("a write goes through", || block_on(shared.put("k", bytes("k", 3, b"w"), MINUTE)).is_ok());
+    until("a write goes through", || block_on(shared.put("k", bytes("k", 3, b"w"), MINUTE, false)).is_ok());
     assert_eq!(Frame::decode("k", &run(shared.get("k")).unwrap().frame).unwrap().wid, 3);
 }
 
@@ -101,10 +101,10 @@ fn what_the_server_does_not_let_end_is_not_settled_at_once() {
     let Some(server) = RedisServer::start_with(&rules) else { return };
     let runtime = Runtime::start().unwrap();
     let shared = instance(&runtime, patient(&server));
-    run(shared.put("k", bytes("k", 1, b"v"), MINUTE));
+    run(shared.put("k", bytes("k", 1, b"v"), MINUTE, false));
     run(shared.settle("k"));
     let _ = block_on(shared.link().call_all(&[cmd("QUIT")]));
-    until("the link is back", || block_on(shared.put("k", bytes("k", 2, b"w"), MINUTE)).is_ok());
+    until("the link is back", || block_on(shared.put("k", bytes("k", 2, b"w"), MINUTE, false)).is_ok());
     let error = block_on(shared.settle("k")).unwrap_err();
     assert!(error.is_tier() && error.to_string().contains("earlier connection"), "{error}");
     // It was removed all the same.
@@ -114,7 +114,7 @@ fn what_the_server_does_not_let_end_is_not_settled_at_once() {
 #[test]
 fn a_server_that_is_left_and_found_again_is_settled_at_once() {
     let Some(bed) = Bed::start() else { return };
-    run(bed.shared.put("k", bytes("k", 1, b"v"), MINUTE));
+    run(bed.shared.put("k", bytes("k", 1, b"v"), MINUTE, false));
     let client = || {
         let mut id = cmd("CLIENT");
         id.arg("ID");

@@ -160,7 +160,7 @@ fn a_write_takes_the_lease_too() {
     let Some(bed) = Bed::start() else { return };
     let shared = &bed.shared;
     assert_eq!(run(shared.lease("k", A, MINUTE, None)), Leased::Granted);
-    run(bed.another().put("k", bytes("k", 2, b"new"), MINUTE));
+    run(bed.another().put("k", bytes("k", 2, b"new"), MINUTE, false));
     assert!(!run(shared.commit("k", A, bytes("k", 1, b"old"), MINUTE)));
     assert_eq!(stored(&bed, "k").unwrap().0, frame(2, b"new"));
     assert_eq!(bed.staged(), 0);
@@ -192,7 +192,7 @@ fn whoever_asks_for_a_lease_is_handed_a_value_that_it_does_not_know() {
     let shared = &bed.shared;
     for payload in [vec![7; 100], vec![7; 1 << 20]] {
         let sent = bytes("k", 1, &payload);
-        let written = run(shared.put("k", sent, MINUTE));
+        let written = run(shared.put("k", sent, MINUTE, false));
         assert!(written.stored);
         let Leased::Stored(found) = run(shared.lease("k", A, MINUTE, Some(9))) else { panic!() };
         assert!(matches!(found.life, Life::Left(left) if left <= MINUTE && left > MINUTE / 2));
@@ -220,14 +220,14 @@ fn a_release_ends_a_lease_of_ones_own_only() {
 fn changes_are_numbered_without_a_gap_and_to_the_last_digit() {
     let Some(bed) = Bed::start() else { return };
     let shared = &bed.shared;
-    let first = run(shared.put("k", bytes("k", 1, b"v"), MINUTE)).place;
+    let first = run(shared.put("k", bytes("k", 1, b"v"), MINUTE, false)).place;
     let mut numbers = vec![first.sequence];
     // A double that is printed with the usual fourteen digits would repeat itself.
     assert!((1_700_000_000_000_000..9_000_000_000_000_000).contains(&first.sequence), "{first:?}");
     for n in 0..20 {
         let place = match n % 2 {
             0 => run(shared.invalidate(&["k", "j"], Duration::ZERO))[0],
-            _ => run(shared.put("k", bytes("k", 1, b"v"), MINUTE)).place,
+            _ => run(shared.put("k", bytes("k", 1, b"v"), MINUTE, false)).place,
         };
         assert_eq!(place.partition, 0);
         numbers.push(place.sequence);
@@ -250,7 +250,7 @@ fn a_lost_sequence_goes_on_above_all_that_was_given() {
     let ahead = after + 1_000_000_000_000;
     bed.server.command(&["XADD", &under("log"), &format!("{ahead}-1"), "i", "x"]);
     bed.server.command(&["DEL", &under("seq")]);
-    assert_eq!(run(shared.put("k", bytes("k", 1, b"v"), MINUTE)).place.sequence, ahead + 1);
+    assert_eq!(run(shared.put("k", bytes("k", 1, b"v"), MINUTE, false)).place.sequence, ahead + 1);
     bed.server.command(&["DEL", &under("seq")]);
     assert_eq!(run(shared.lease("l", A, MINUTE, None)), Leased::Granted);
     assert!(run(shared.commit("l", A, bytes("l", 1, b"v"), MINUTE)));
@@ -261,13 +261,13 @@ fn a_lost_sequence_goes_on_above_all_that_was_given() {
 fn nothing_is_stored_under_a_hold() {
     let Some(bed) = Bed::start() else { return };
     let (shared, other) = (&bed.shared, bed.another());
-    run(shared.put("k", bytes("k", 1, b"v"), MINUTE));
+    run(shared.put("k", bytes("k", 1, b"v"), MINUTE, false));
     run(shared.invalidate(&["k"], MINUTE));
     let Leased::Held(left) = run(other.lease("k", A, MINUTE, None)) else { panic!() };
     assert!(left <= MINUTE && left > MINUTE / 2, "{left:?}");
     assert_eq!(bed.raw("l:k"), None);
     let before = bed.number();
-    let written = run(other.put("k", bytes("k", 2, b"w"), MINUTE));
+    let written = run(other.put("k", bytes("k", 2, b"w"), MINUTE, false));
     assert_eq!(written, Written { stored: false, place: Place { partition: 0, sequence: before + 1 } });
     assert_eq!(bed.log().last().unwrap(), &(before + 1, "p".to_owned()), "all are told");
     assert_eq!(bed.staged(), 0);
@@ -283,7 +283,7 @@ fn nothing_is_stored_under_a_hold() {
     assert!(left > 2 * MINUTE, "{left:?}");
     bed.server.command(&["PEXPIRE", &under("d:k"), "1"]);
     while run(shared.header("k")).is_some() {}
-    assert!(run(other.put("k", bytes("k", 2, b"w"), MINUTE)).stored);
+    assert!(run(other.put("k", bytes("k", 2, b"w"), MINUTE, false)).stored);
 }
 
 #[test]
@@ -299,13 +299,13 @@ fn everybody_is_told_under_the_number_of_the_change() {
         }
         message
     };
-    let place = run(shared.put("kä\0", bytes("kä\0", 1, b"v"), MINUTE)).place;
+    let place = run(shared.put("kä\0", bytes("kä\0", 1, b"v"), MINUTE, false)).place;
     assert_eq!(heard.message(), message(b"P", place, &["kä\0"]));
     let place = run(shared.invalidate(&["a", "b{}"], Duration::ZERO))[0];
     assert_eq!(heard.message(), message(b"I", place, &["a", "b{}"]));
     let place = run(shared.invalidate(&["a"], MINUTE))[0];
     assert_eq!(heard.message(), message(b"I", place, &["a"]));
-    let place = run(shared.put("a", bytes("a", 1, b"v"), MINUTE)).place;
+    let place = run(shared.put("a", bytes("a", 1, b"v"), MINUTE, false)).place;
     assert_eq!(heard.message(), message(b"P", place, &["a"]));
     // The log says the same, behind the number.
     let id = format!("{}-1", place.sequence);
@@ -374,8 +374,8 @@ fn many_are_read_in_order_with_their_ages() {
     let Some(bed) = Bed::start() else { return };
     let shared = &bed.shared;
     assert_eq!(run(shared.get_many(&[])), []);
-    run(shared.put("a", bytes("a", 1, b"v"), MINUTE));
-    run(shared.put("c", bytes("c", 3, &vec![1; 1 << 20]), MINUTE));
+    run(shared.put("a", bytes("a", 1, b"v"), MINUTE, false));
+    run(shared.put("c", bytes("c", 3, &vec![1; 1 << 20]), MINUTE, false));
     // Not stamped by a server: of a release that knew no scripts.
     let old = bytes("d", 4, b"x");
     bed.server.command_bytes(&[b"SET", under("d:d").as_bytes(), &old, b"PX", b"60000"]);
@@ -393,7 +393,7 @@ fn many_are_read_in_order_with_their_ages() {
 
     let keys: Vec<String> = (0..2 * KEYS + 1).map(|n| format!("n{n}")).collect();
     let keys: Vec<&str> = keys.iter().map(|key| &**key).collect();
-    run(shared.put(keys[2 * KEYS], bytes(keys[2 * KEYS], 5, b"v"), MINUTE));
+    run(shared.put(keys[2 * KEYS], bytes(keys[2 * KEYS], 5, b"v"), MINUTE, false));
     let found = run(shared.get_many(&keys));
     assert_eq!(found.iter().filter(|found| found.is_some()).count(), 1);
     assert!(found[2 * KEYS].is_some());
@@ -407,7 +407,7 @@ fn many_are_removed_under_few_numbers() {
     let keys: Vec<String> = (0..KEYS + 1).map(|n| format!("n{n}")).collect();
     let keys: Vec<&str> = keys.iter().map(|key| &**key).collect();
     for key in [keys[0], keys[KEYS]] {
-        run(shared.put(key, bytes(key, 1, b"v"), MINUTE));
+        run(shared.put(key, bytes(key, 1, b"v"), MINUTE, false));
     }
     let before = bed.number();
     assert_eq!(run(shared.invalidate(&keys, Duration::ZERO)), [Place { partition: 0, sequence: before + 2 }]);
@@ -446,7 +446,7 @@ fn keys_and_lives_of_any_kind_are_kept_exactly() {
         assert!(run(shared.renew(key, A, Duration::MAX)));
         assert!(run(shared.commit(key, A, bytes(key, 1, b"v"), Duration::MAX)));
         assert_eq!(stored(&bed, key).unwrap().0, frame(1, b"v"), "{key:?}");
-        assert!(run(shared.put(key, bytes(key, 2, b"w"), Duration::MAX)).stored);
+        assert!(run(shared.put(key, bytes(key, 2, b"w"), Duration::MAX, false)).stored);
         let Life::Left(left) = run(shared.get(key)).unwrap().life else { panic!() };
         assert!(left > Duration::from_secs(1 << 40), "{left:?}");
         assert_eq!(stored(&bed, key).unwrap().0, frame(2, b"w"), "{key:?}");
@@ -456,8 +456,8 @@ fn keys_and_lives_of_any_kind_are_kept_exactly() {
         assert!(matches!(run(shared.lease(key, A, MINUTE, None)), Leased::Held(_)), "{key:?}");
     }
     // A time to live of nothing is over at once.
-    run(shared.put("zero", bytes("zero", 1, b"v"), MINUTE));
-    run(shared.put("zero", bytes("zero", 2, b"w"), Duration::ZERO));
+    run(shared.put("zero", bytes("zero", 1, b"v"), MINUTE, false));
+    run(shared.put("zero", bytes("zero", 2, b"w"), Duration::ZERO, false));
     while run(shared.get("zero")).is_some() {}
 }
 
@@ -481,7 +481,7 @@ fn a_server_that_forgets_the_scripts_is_sent_them() {
         run(shared.release("k", B));
         assert_eq!(bed.raw("l:k"), None);
         forget();
-        assert!(run(shared.put("k", bytes("k", 2, b"w"), MINUTE)).stored);
+        assert!(run(shared.put("k", bytes("k", 2, b"w"), MINUTE, false)).stored);
         assert_eq!(stored(&bed, "k").unwrap().0, frame(2, b"w"));
         forget();
         assert_eq!(run(shared.invalidate(&["k"], Duration::ZERO))[0].sequence, bed.number());

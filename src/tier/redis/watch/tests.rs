@@ -221,7 +221,7 @@ fn what_others_change_is_told_in_order_and_what_oneself_changes_is_not() {
     let one = Instance::live(&server);
     other.remove("a");
     remove(&one.shared, "own");
-    block_on(other.shared.put("b", vec![0; 64].into(), MINUTE)).unwrap();
+    block_on(other.shared.put("b", vec![0; 64].into(), MINUTE, false)).unwrap();
     let (leads, waits) = (LeaseToken([1; 16]), LeaseToken([2; 16]));
     assert_eq!(block_on(other.shared.lease("c", leads, MINUTE, None)).unwrap(), Leased::Granted);
     assert!(matches!(block_on(other.shared.lease("c", waits, MINUTE, None)).unwrap(), Leased::Waits(_)));

@@ -1,4 +1,4 @@
-//! The settings of the bus, and what it counts.
+//! The settings of what instances tell each other, and what is counted of it.
 
 /// How instances tell each other about changes.
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ impl Default for InvalidationConfig {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvalidationStats {
-    /// Messages that the server took from this instance.
+    /// Changes that the server took from this instance, and told.
     pub messages_sent: u64,
     /// Messages of other instances.
     pub messages_received: u64,
@@ -43,6 +43,16 @@ pub struct InvalidationStats {
     pub patterns_received: u64,
     /// Of those, removals of several keys, or of all.
     pub bulk_removes_received: u64,
-    /// Bytes on the channel that are no message, and announcements that the audit stream did not take.
+    /// Bytes on the channel that are no message.
     pub processing_errors: u64,
+    /// Losses of messages that were noticed.
+    pub gaps: u64,
+    /// Changes that were not heard, and read from the log.
+    pub replayed: u64,
+    /// How often what is held became suspect.
+    pub suspects: u64,
+    /// Entries that were suspect, and were confirmed by the server without being read again.
+    pub revalidated: u64,
+    /// Connections to the channel after the first.
+    pub reconnects: u64,
 }
