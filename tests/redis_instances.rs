@@ -344,3 +344,37 @@ fn caches_of_different_names_neither_share_values_nor_hear_each_other() {
         there.invalidate("k").unwrap();
     }
 }
+
+#[test]
+fn what_is_loaded_after_a_change_of_many_is_resident_and_shared() {
+    let Some(server) = begun() else { return };
+    let (one, other) = (built(&server.url(), quiet()), built(&server.url(), quiet()));
+    let (one, other) = (one.into_blocking(), other.into_blocking());
+    let tagged = || tercel::EntryOptions::from(HOUR).tags(["red"]);
+    let load = |cache: &blocking::CacheManager, key: &str, text: &'static str| {
+        cache.get_or_compute_typed(key, tagged(), || tercel::ok(text.to_owned())).unwrap()
+    };
+    type Many = fn(&blocking::CacheManager);
+    let changes: [(&str, Many); 3] = [
+        ("clear", |cache| cache.clear().unwrap()),
+        ("invalidate_tag", |cache| cache.invalidate_tag("red").unwrap()),
+        ("invalidate_pattern", |cache| cache.invalidate_pattern("k*").unwrap()),
+    ];
+    for (what, change) in changes {
+        for round in 0..3 {
+            assert_eq!(load(&one, "k", "old"), "old", "{what} {round}");
+            assert_eq!(load(&other, "k", "another"), "old", "{what} {round}: one computation for both");
+            change(&one);
+            assert_eq!(one.get("k").unwrap(), None, "{what} {round}: at once where it was made");
+            eventually(&format!("{what} is heard of"), || other.peek("k").is_none());
+            assert_eq!(load(&other, "k", "new"), "new", "{what} {round}");
+            assert!(other.peek("k").is_some(), "{what} {round}: it is resident");
+            assert_eq!(load(&one, "k", "newer"), "new", "{what} {round}");
+            assert!(one.peek("k").is_some(), "{what} {round}: it is resident");
+            let third = built(&server.url(), quiet()).into_blocking();
+            assert!(third.get("k").unwrap().is_some(), "{what} {round}: whoever comes later finds it");
+            one.invalidate("k").unwrap();
+            eventually("the key is gone", || other.peek("k").is_none());
+        }
+    }
+}

@@ -43,9 +43,6 @@ pub(super) struct Watcher {
     panics: u64,
 }
 
-/// How long a connection has to live for the pauses between attempts to start over.
-const STEADY: Duration = Duration::from_secs(1);
-
 /// Why a connection ends.
 enum End {
     /// Something is wrong with it.
@@ -89,13 +86,13 @@ impl Watcher {
             let login = self.wiring.endpoint.push_login();
             let why = match open_stream(&self.wiring, &login, None).await {
                 Ok(opened) => {
-                    let since = Instant::now();
                     let (reader, writer) = opened.stream.into_halves();
                     let end = self.listen(Line::new(reader, writer)).await;
                     if self.tell(|followed, act| followed.follow.lost(act)).is_err() {
                         self.forget();
                     }
-                    if since.elapsed() >= STEADY {
+                    if matches!(*self.announce.borrow(), LinkState::Live) {
+                        // It has answered everything: the server is well, and what is missed meanwhile is served.
                         attempt = 0;
                     }
                     match end {
