@@ -90,7 +90,6 @@ pub(crate) fn tag_hash(tag: &str) -> u64 {
 }
 
 /// The frame of a hold.
-#[cfg_attr(not(any(test, feature = "redis")), expect(dead_code, reason = "the engine does not stand on it yet"))]
 pub(crate) fn hold(wid: u64) -> [u8; HEADER] {
     let mut bytes = [0; HEADER];
     bytes[..4].copy_from_slice(&[MAGIC[0], MAGIC[1], LAYOUT, HOLD]);

@@ -21,6 +21,21 @@ pub(super) fn planted(fault: &str) -> bool {
     PLANTED.get() == fault
 }
 
+/// Plants a fault for this thread's test.
+pub(super) fn plant(fault: &'static str) {
+    PLANTED.set(fault);
+}
+
+/// All that can be planted in a follower.
+pub(super) const FAULTS: [&str; 6] = [
+    "old_numbers_ignored",
+    "run_id_alone",
+    "count_not_checked",
+    "replay_begins_late",
+    "own_do_not_advance",
+    "trimmed_is_whole",
+];
+
 const OWN: Origin = [1; 8];
 const OTHER: Origin = [2; 8];
 const BOUNDS: Bounds = Bounds { staleness: Duration::from_secs(1000), notice: Duration::from_secs(1) };
@@ -410,15 +425,8 @@ fn every_change_is_covered_before_anything_is_trusted() {
 
 #[test]
 fn planted_faults_are_found() {
-    for fault in [
-        "old_numbers_ignored",
-        "run_id_alone",
-        "count_not_checked",
-        "replay_begins_late",
-        "own_do_not_advance",
-        "trimmed_is_whole",
-    ] {
-        PLANTED.set(fault);
+    for fault in FAULTS {
+        plant(fault);
         let found = check(Partition::Data);
         println!("{fault}: {found:?}");
         assert!(matches!(found, Err(TestError::Fail(..))), "`{fault}` is not found");

@@ -8,14 +8,21 @@
 //! - H2: whoever may have missed a change is told that its entries are suspect before anything else of that partition.
 //! - H3: a load is stored only under the lease that it was given before it read the source; every change takes the lease.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "bulk reads and the tier in one process are not built on it yet"))]
+#![cfg_attr(
+    not(all(test, feature = "redis")),
+    expect(dead_code, reason = "bulk reads and the tier in one process are not built on it yet")
+)]
 
 mod change;
 mod config;
+#[cfg(test)]
+#[path = "contract_tests.rs"]
+pub(crate) mod contract;
 pub(crate) mod follow;
 #[cfg(test)]
 #[path = "law_tests.rs"]
 mod law;
+pub(crate) mod memory;
 pub(crate) mod message;
 pub(crate) mod replay;
 

@@ -16,6 +16,8 @@ use crate::shared::{Control, Life};
 
 #[path = "answers_tests.rs"]
 mod answers;
+#[path = "contract_tests.rs"]
+mod contract;
 #[path = "control_tests.rs"]
 mod control_clock;
 #[path = "denied_tests.rs"]
