@@ -208,7 +208,7 @@ impl CacheManagerBuilder {
         }
         if let (Some(config), Some(name)) = (&mut parts.invalidation, &parts.namespace) {
             config.channel.clone_from(name);
-            parts.bus = Some(server.clone());
+            parts.word = Some(server.clone());
         }
         if let Some(second) = parts.tiers.iter().find(|tier| tier.config.tier_level == 2) {
             let message = format!("redis is tier 2, and so is `{}`, which was given with tier", second.backend.name());

@@ -156,7 +156,7 @@ impl CacheManager {
         let parts = Parts {
             l1: Some((l1, 1.0)),
             stream_server,
-            bus: Some(crate::RedisOptions::new(redis_url)),
+            word: Some(crate::RedisOptions::new(redis_url)),
             namespace: Some(config.channel.clone()),
             invalidation: Some(config),
             ..Parts::with_tiers(vec![tier])?

@@ -45,9 +45,9 @@ pub(crate) struct Parts {
     /// The server for streams, where no backend was given.
     #[cfg(feature = "redis")]
     pub(crate) stream_server: Option<RedisOptions>,
-    /// The server that the bus goes over.
+    /// The server over which instances hear each other.
     #[cfg(feature = "redis")]
-    pub(crate) bus: Option<RedisOptions>,
+    pub(crate) word: Option<RedisOptions>,
     pub(crate) invalidation: Option<InvalidationConfig>,
     pub(crate) namespace: Option<String>,
     pub(crate) deadlines: Option<Deadlines>,
@@ -197,7 +197,7 @@ impl Parts {
 
     #[cfg(feature = "redis")]
     fn trust(&self) -> Trust {
-        match self.bus {
+        match self.word {
             // The links of the partitions, that of the control clock, and what stands for having read it.
             Some(_) => Trust::shared(PARTITIONS, usize::from(PARTITIONS) + 2),
             None => Trust::alone(),
@@ -216,7 +216,7 @@ impl Parts {
     /// `is_config` if the tier and the word are at different servers: a change would not be told in the step that makes it.
     #[cfg(feature = "redis")]
     fn sharing(&self, io: &Arc<Runtime>) -> Result<Option<Sharing>> {
-        let Some(options) = &self.bus else { return Ok(None) };
+        let Some(options) = &self.word else { return Ok(None) };
         let namespace = self.namespace.clone().unwrap_or_else(|| crate::tier::DEFAULT_NAMESPACE.to_owned());
         let wiring = Wiring::new(options, io.spawner())?;
         let at = self.tiers.iter().position(|tier| as_ours::<L2Cache>(&tier.backend).is_some());

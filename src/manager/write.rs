@@ -75,7 +75,7 @@ pub(super) struct New<'a> {
     pub(super) origin: Origin<'a>,
 }
 
-/// A tier, or the bus, that did not take a change.
+/// A tier, or the word to the other instances, that did not take a change.
 pub(super) struct Untaken {
     pub(super) by: String,
     pub(super) error: Error,
