@@ -12,6 +12,8 @@
 //! - T1: what an event says is there before its number is in the word. So whoever sees the word sees the event.
 //! - T2: a stamp is the number of an event that had happened when the entry's load began, or, of an entry that was checked
 //!   since, when the check began.
+//! - T4: entries hold the low [`STAMP_BITS`] of their stamp. Whoever makes events sees to it that none is older than they
+//!   can tell: [`Trust::is_crowded`], `L1::stamp_all`.
 //! - T3: numbers and clocks of tags, patterns and clears only grow. What is forgotten of them raises a floor first.
 //!
 //! # Edges
@@ -112,6 +114,8 @@ struct Rule {
 #[derive(Default)]
 struct Turn {
     last: u64,
+    /// No entry has an older stamp.
+    oldest: u64,
     /// Until when each link is trusted, in milliseconds of the engine's clock.
     until: Vec<u64>,
     trusted: bool,
@@ -135,7 +139,10 @@ pub(crate) struct Trust {
     rules: Mutex<Vec<Rule>>,
 }
 
-/// No entry's stamp.
+/// How much of a stamp an entry holds.
+pub(crate) const STAMP_BITS: u32 = 24;
+const STAMP: u64 = (1 << STAMP_BITS) - 1;
+/// No entry's stamp, nor its low bits any entry's.
 const NONE: u64 = u64::MAX;
 const FIRST: u64 = 1;
 
@@ -161,7 +168,7 @@ impl Trust {
             word: AtomicU64::new(if trusted { FIRST } else { NONE }),
             last: AtomicU64::new(FIRST),
             clock: AtomicU64::new(0),
-            turn: Mutex::new(Turn { last: FIRST, until: vec![0; links], trusted }),
+            turn: Mutex::new(Turn { last: FIRST, oldest: FIRST, until: vec![0; links], trusted }),
             lost: (0..partitions).map(|_| AtomicU64::new(0)).collect(),
             cleared: AtomicAt::default(),
             tag_floor: AtomicAt::default(),
@@ -171,11 +178,35 @@ impl Trust {
         }
     }
 
-    /// What a hit compares its entry's stamp with.
+    /// Whether an entry with this in the low bits of its stamp has outlived everything.
     #[inline(always)]
-    pub(crate) fn word(&self) -> u64 {
+    pub(crate) fn is_word(&self, stamp: u64) -> bool {
+        self.word() & STAMP == stamp
+    }
+
+    #[inline(always)]
+    fn word(&self) -> u64 {
         // Relaxed: see the module.
         self.word.load(Ordering::Relaxed)
+    }
+
+    /// The number of an event, from its low bits (T4).
+    pub(crate) fn unfolded(&self, stamp: u64) -> u64 {
+        // Acquire, edge `event`: no stamp is newer than this.
+        let last = self.last.load(Ordering::Acquire);
+        last - (last.wrapping_sub(stamp) & STAMP).min(last)
+    }
+
+    /// Whether so many events have happened that all entries are to be stamped anew.
+    pub(crate) fn is_crowded(&self) -> bool {
+        let turn = self.turn.lock();
+        turn.last - turn.oldest > STAMP / 2
+    }
+
+    /// No entry has an older stamp than this.
+    pub(crate) fn stamped(&self, oldest: u64) {
+        let mut turn = self.turn.lock();
+        turn.oldest = turn.oldest.max(oldest);
     }
 
     /// What is known now; to be asked for before a load places its marker (T2).
@@ -196,9 +227,10 @@ impl Trust {
         self.word() != NONE
     }
 
-    /// What to say of an entry of `key` in `partition` with this stamp and these tags.
+    /// What to say of an entry of `key` in `partition` with this in the low bits of its stamp, and these tags.
     #[cold]
     pub(crate) fn check(&self, stamp: u64, key: &str, tags: &[u64], partition: u16) -> Verdict {
+        let stamp = self.unfolded(stamp);
         // Acquire, edge `event`: what is said is at least as new as the number that the stamp is moved to.
         let last = self.last.load(Ordering::Acquire);
         match self.gone(key, tags, |at| at.stamp > stamp) {
@@ -334,6 +366,8 @@ impl Trust {
     /// Gives an event its number, lets it say what it says, and then shows the number (T1).
     fn happen(&self, turn: &mut Turn, say: impl FnOnce(u64)) {
         turn.last += 1;
+        // The low bits of `NONE` are no event's.
+        turn.last += u64::from(turn.last & STAMP == STAMP);
         say(turn.last);
         self.show(turn);
     }

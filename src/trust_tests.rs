@@ -209,3 +209,48 @@ fn what_is_told_twice_happens_once_and_what_was_not_taken_happens_here() {
         assert_eq!(trust.basis().clock, 7);
     }
 }
+
+/// As if so many events had happened.
+fn aged(last: u64) -> Trust {
+    let trust = Trust::alone();
+    let mut turn = trust.turn.lock();
+    turn.last = last;
+    trust.show(&turn);
+    drop(turn);
+    trust
+}
+
+#[test]
+fn the_low_bits_of_a_stamp_tell_the_event_as_long_as_none_is_too_old() {
+    for last in [1, 2, STAMP - 2, STAMP - 1, STAMP + 1, 5 * STAMP, 7 << 40] {
+        let trust = aged(last);
+        for age in [0, 1, 2, 1000, STAMP / 2, STAMP - 1] {
+            let Some(stamp) = last.checked_sub(age) else { continue };
+            assert_eq!(trust.unfolded(stamp & STAMP), stamp, "{last} {age}");
+            assert_eq!(trust.unfolded(stamp), stamp, "{last} {age}");
+            assert_eq!(trust.is_word(stamp & STAMP), age == 0, "{last} {age}");
+        }
+    }
+}
+
+#[test]
+fn no_event_has_the_low_bits_of_none() {
+    let trust = aged(STAMP - 2);
+    for _ in 0..4 {
+        trust.sweep_alone(Sweeping::Tag(1), 0);
+        assert_ne!(trust.basis().stamp & STAMP, STAMP);
+        assert!(trust.is_word(trust.basis().stamp & STAMP));
+    }
+    let untrusted = Trust::shared(1, 1);
+    assert!(!untrusted.is_word(untrusted.basis().stamp));
+}
+
+#[test]
+fn it_is_crowded_half_way_and_no_more_once_all_are_stamped_anew() {
+    let trust = aged(STAMP / 2 + 1);
+    assert!(!trust.is_crowded());
+    trust.sweep_alone(Sweeping::Tag(1), 0);
+    assert!(trust.is_crowded());
+    trust.stamped(trust.basis().stamp);
+    assert!(!trust.is_crowded());
+}

@@ -7,10 +7,11 @@ use std::ptr::NonNull;
 use bytes::Bytes;
 
 use super::layout::{
-    ELSEWHERE, EXTRA, Elsewhere, Extra, HEAVIEST, Header, Kind, LONGEST_COPIED, LONGEST_KEY, Parts, TAIL, Tail, WEIGHED,
+    ELSEWHERE, EXTRA, Elsewhere, Extra, HEAVIEST, Header, Kind, LATEST, LONGEST_COPIED, LONGEST_KEY, Parts, TAIL, Tail,
+    WEIGHED,
 };
 use super::refs::Refs;
-use super::{Entry, Slot, Times};
+use super::{Entry, Slot, Times, Until};
 use crate::error::Error;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64};
@@ -71,6 +72,7 @@ impl Counted {
             Body::Fault(fault) => (&[][..], Some(Elsewhere::Fault(fault.clone()))),
         };
         let Label { hash, key, times, weight, origin } = label;
+        let times = Times { fresh_until: times.fresh_until.min(LATEST), dead_at: times.dead_at.min(LATEST), ..times };
         let lifetime = i128::from(times.fresh_until) - i128::from(times.written);
         let lifetime = u32::try_from(lifetime).ok().filter(|_| times.dead_at == times.fresh_until);
         let sort = kind as u8
@@ -92,12 +94,11 @@ impl Counted {
             refs: Refs::one(),
             key_len,
             hash,
-            fresh_until: times.fresh_until,
             used: AtomicU32::new(0),
             body_len,
             sort,
             frequency: AtomicU8::new(0),
-            stamp: AtomicU64::new(origin.stamp),
+            until: AtomicU64::new(Until::new(times.fresh_until, origin.stamp).0),
         };
         // SAFETY: the layout has the header's size at least.
         let Some(at) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };

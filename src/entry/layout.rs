@@ -49,13 +49,18 @@ pub(crate) struct Header {
     pub(super) sort: u8,
     /// Hits since the policy last looked, saturating at [`Entry::MAX_FREQUENCY`].
     pub(super) frequency: AtomicU8,
-    pub(super) fresh_until: u64,
-    /// The last event that the entry is known to have outlived (`crate::trust`).
-    pub(super) stamp: AtomicU64,
+    /// When the entry ceases to be fresh, and in the low [`STAMP`] bits the last event that it is known to have outlived
+    /// (`crate::trust`), as far as they hold it.
+    pub(super) until: AtomicU64,
 }
 
 /// Smaller only where pointers are.
-const _: () = assert!(size_of::<Header>() == 72 || size_of::<usize>() < 8 && size_of::<Header>() < 72);
+const _: () = assert!(size_of::<Header>() == 64 || size_of::<usize>() < 8 && size_of::<Header>() < 64);
+
+/// The bits of `until` that are the stamp.
+pub(super) const STAMP: u32 = crate::trust::STAMP_BITS;
+/// The latest time that the others can say: in 34 years.
+pub(super) const LATEST: u64 = u64::MAX >> STAMP;
 
 /// The bits of `sort` that are the kind.
 pub(super) const KIND: u8 = 3;

@@ -1,7 +1,7 @@
 //! Entries: a value in one allocation, with its key if it has one.
 //!
 //! ```text
-//! header, 72 bytes | key | body, or where the body is kept elsewhere a pointer to it | tail, if any | extra, if any
+//! header, 64 bytes | key | body, or where the body is kept elsewhere a pointer to it | tail, if any | extra, if any
 //! ```
 //! What a hit looks at, the end of the header, the key and the body, lies together. The tail has what only few
 //! entries need: times that the header cannot say, and the state of fail-safe; the extra part the tags, and what names the
@@ -43,7 +43,7 @@ use crate::hint;
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
 pub(crate) use counted::{Body, Counted, Label, Origin};
-use layout::{ELSEWHERE, EXTRA, Elsewhere, Extra, HEAVIEST, IN_MAIN, KIND, Parts, TAIL, Tail, WEIGHED};
+use layout::{ELSEWHERE, EXTRA, Elsewhere, Extra, HEAVIEST, IN_MAIN, KIND, Parts, STAMP, TAIL, Tail, WEIGHED};
 pub(crate) use layout::{Header, Kind};
 pub(crate) use memo::Memo;
 pub(crate) use slot::{Slot, Waiting};
@@ -74,7 +74,7 @@ impl<'a> Entry<'a> {
     /// What carries an entry into the main queue; the policy makes no use of more.
     const MAX_FREQUENCY: u8 = 2;
     /// The bookkeeping of one resident entry in bytes, part of its weight: header, slot in the table, allocator.
-    pub(crate) const OVERHEAD: usize = 104;
+    pub(crate) const OVERHEAD: usize = 96;
     /// The weight of whatever weighs as much or more.
     pub(crate) const HEAVIEST: u32 = HEAVIEST;
 
@@ -210,21 +210,21 @@ impl<'a> Entry<'a> {
         self.extra().and_then(|extra| extra.tags.as_ref())
     }
 
-    /// The last event that the entry is known to have outlived.
-    #[inline]
-    pub(crate) fn stamp(self) -> u64 {
-        // Relaxed: a number to compare with, nothing is published by it.
-        self.header().stamp.load(Ordering::Relaxed)
+    /// The times and the stamp in one word: [`is_fresh`](Entry::is_fresh) and the stamp are asked for together on every hit.
+    #[inline(always)]
+    pub(crate) fn until(self) -> Until {
+        // Relaxed: numbers to compare with, nothing is published by them.
+        Until(self.header().until.load(Ordering::Relaxed))
     }
 
     /// The entry has outlived all events up to this one. Whoever writes an older one than is there costs another check.
     pub(crate) fn set_stamp(self, stamp: u64) {
-        // Relaxed: see `stamp`.
-        self.header().stamp.store(stamp, Ordering::Relaxed);
+        // Relaxed: see `until`.
+        self.header().until.store(Until::new(self.until().fresh_until(), stamp).0, Ordering::Relaxed);
     }
 
     pub(crate) fn times(self) -> Times {
-        let fresh_until = self.header().fresh_until;
+        let fresh_until = self.until().fresh_until();
         match self.tail() {
             Some(&Tail { written, dead_at, .. }) => Times { written, fresh_until, dead_at },
             None => Times {
@@ -237,12 +237,12 @@ impl<'a> Entry<'a> {
 
     #[inline]
     pub(crate) fn is_fresh(self, now: u64) -> bool {
-        now < self.header().fresh_until
+        now < self.until().fresh_until()
     }
 
     #[inline]
     pub(crate) fn is_dead(self, now: u64) -> bool {
-        now >= self.tail().map_or(self.header().fresh_until, |tail| tail.dead_at)
+        now >= self.tail().map_or_else(|| self.until().fresh_until(), |tail| tail.dead_at)
     }
 
     /// The decoded form.
@@ -327,6 +327,27 @@ impl<'a> Entry<'a> {
         let queue = self.header().charged.load(Ordering::Relaxed) & IN_MAIN;
         // Relaxed: see `charged`.
         self.header().charged.store(queue | weight.min(HEAVIEST), Ordering::Relaxed);
+    }
+}
+
+/// Until when an entry is fresh, and its stamp.
+#[derive(Clone, Copy)]
+pub(crate) struct Until(u64);
+
+impl Until {
+    fn new(fresh_until: u64, stamp: u64) -> Self {
+        Self(fresh_until << STAMP | stamp & ((1 << STAMP) - 1))
+    }
+
+    #[inline(always)]
+    pub(crate) fn fresh_until(self) -> u64 {
+        self.0 >> STAMP
+    }
+
+    /// The last event that the entry is known to have outlived, as far as the bits hold it.
+    #[inline(always)]
+    pub(crate) fn stamp(self) -> u64 {
+        self.0 & ((1 << STAMP) - 1)
     }
 }
 

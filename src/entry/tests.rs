@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use super::layout::LONGEST_COPIED;
+use super::layout::{LATEST, LONGEST_COPIED};
 use super::*;
 
 fn label(key: &str) -> Label<'_> {
@@ -16,7 +16,7 @@ fn label(key: &str) -> Label<'_> {
 #[test]
 fn an_entry_gives_back_what_it_was_made_of() {
     let plain = Times { written: 5, fresh_until: 1_000, dead_at: 1_000 };
-    let long_lived = Times { written: -5, fresh_until: u64::MAX, dead_at: u64::MAX };
+    let long_lived = Times { written: -5, fresh_until: LATEST, dead_at: LATEST };
     let graceful = Times { written: 5, fresh_until: 1_000, dead_at: 2_000 };
     let stale = Times { written: 5_000, fresh_until: 0, dead_at: 9_000 };
     for length in [0, 1, 7, 8, 100, LONGEST_COPIED, LONGEST_COPIED + 1, 100_000] {
@@ -65,9 +65,9 @@ fn an_entry_tells_its_tags_its_write_and_the_last_event_that_it_outlived() {
                 let origin = Origin { stamp: 4, write_id, tags };
                 let entry = Counted::new(Kind::Raw, body, Label { times, origin, ..label("k") });
                 assert_eq!((entry.entry().write_id(), entry.entry().tags()), (write_id, tags));
-                assert_eq!((entry.entry().stamp(), entry.entry().times()), (4, times));
+                assert_eq!((entry.entry().until().stamp(), entry.entry().times()), (4, times));
                 entry.entry().set_stamp(6);
-                assert_eq!(entry.entry().stamp(), 6);
+                assert_eq!(entry.entry().until().stamp(), 6);
             }
         }
     }
@@ -147,4 +147,12 @@ fn a_memo_is_of_one_type() {
     let memo = Memo::new(Arc::new("text".to_owned()));
     assert_eq!(memo.recall::<String>().unwrap().as_str(), "text");
     assert!(memo.recall::<Vec<u8>>().is_none());
+}
+
+#[test]
+fn what_never_ends_ends_at_the_latest_time() {
+    let times = Times { written: 0, fresh_until: u64::MAX, dead_at: u64::MAX };
+    let entry = Counted::new(Kind::Raw, Body::Copied(b"v"), Label { times, ..label("k") });
+    assert_eq!(entry.entry().times(), Times { written: 0, fresh_until: LATEST, dead_at: LATEST });
+    assert!(entry.entry().is_fresh(LATEST - 1) && !entry.entry().is_fresh(LATEST));
 }

@@ -158,7 +158,8 @@ impl L1 {
         epoch::pin(|pinned| {
             let entry = self.shard(name.hash).find(name, pinned)?;
             // In one branch: both are nearly always so.
-            let as_before = entry.is_fresh(self.tick.millis()) & (entry.stamp() == self.trust.word());
+            let until = entry.until();
+            let as_before = (self.tick.millis() < until.fresh_until()) & self.trust.is_word(until.stamp());
             if !as_before && !self.is_usable(entry) {
                 return None;
             }
@@ -187,7 +188,7 @@ impl L1 {
 
     fn verdict(&self, entry: Entry<'_>) -> Verdict {
         let tags = entry.tags().map_or(&[][..], |tags| tags);
-        self.trust.check(entry.stamp(), entry.key(), tags, 0)
+        self.trust.check(entry.until().stamp(), entry.key(), tags, 0)
     }
 
     /// Runs `read` on the entry of `key`, and counts nothing. The entry may be stale, and it may be suspect.
@@ -200,7 +201,7 @@ impl L1 {
             if entry.is_dead(now) {
                 return None;
             }
-            let outlives = if entry.stamp() == self.trust.word() { None } else { Some(self.verdict(entry)) };
+            let outlives = if self.trust.is_word(entry.until().stamp()) { None } else { Some(self.verdict(entry)) };
             let standing = match outlives {
                 Some(Verdict::Gone(_)) => return None,
                 Some(Verdict::Suspect) => Standing::Suspect,

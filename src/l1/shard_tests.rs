@@ -1,8 +1,12 @@
 use std::collections::HashSet;
 
 use super::shard::{Name, Shard, Walk};
-use crate::entry::{Body, Counted, Kind, Label, Times};
+use super::{Content, L1, Limits};
+use crate::clock::Tick;
+use crate::entry::{Body, Counted, Kind, Label, Origin, Times};
 use crate::hash::KeyHasher;
+use crate::sync::Arc;
+use crate::trust::{Sweeping, Trust};
 
 fn insert(shard: &Shard, hasher: &KeyHasher, key: &str) {
     let times = Times { written: 0, fresh_until: u64::MAX, dead_at: u64::MAX };
@@ -65,4 +69,26 @@ fn a_walk_meets_every_entry_though_the_table_shrinks_meanwhile() {
     });
     let lost: Vec<&String> = stay.difference(&met).collect();
     assert!(looks > 200 && lost.is_empty(), "{lost:?} after {looks} looks");
+}
+
+/// What has outlived everything is stamped anew, what has not goes, so that no stamp is left that is too old to be told.
+#[test]
+fn stamping_all_leaves_no_old_stamp() {
+    let trust = Arc::new(Trust::alone());
+    let limits = Limits { entries: 50_000, weight: 1 << 30, max_entry: 1 << 20 };
+    let l1 = L1::new(limits, Arc::new(Tick::default()), trust.clone(), None);
+    let tags: Arc<[u64]> = Arc::new([1]);
+    for n in 0..1000 {
+        let times = Times { written: 0, fresh_until: 1000, dead_at: 1000 };
+        let tags = (n % 10 == 0).then_some(&tags);
+        let origin = Origin { stamp: trust.basis().stamp, write_id: 0, tags };
+        l1.insert(l1.entry(&n.to_string(), Content { value: None, times, weight: None, origin }));
+    }
+    trust.sweep_alone(Sweeping::Tag(1), 0);
+    trust.sweep_alone(Sweeping::Tag(2), 0);
+    l1.stamp_all();
+    assert_eq!(l1.len(), 900);
+    let stamps: Vec<_> = (0..1000).filter_map(|n| l1.hit(&n.to_string(), |entry| entry.until().stamp())).collect();
+    assert_eq!(stamps, vec![trust.basis().stamp; 900]);
+    l1.validate().expect("it adds up");
 }

@@ -1,7 +1,8 @@
 //! What is done to L1 now and then: sweeping, charging what has grown, changing its bounds, and recounting it for tests.
 
-use super::shard::{Resident, Writer};
+use super::shard::{Resident, Walk, Writer};
 use super::{L1, Limits, UNDER_ONE_LOCK};
+use crate::entry::Entry;
 use crate::epoch;
 use crate::stats::RemovalCause;
 use crate::sync::atomic::Ordering;
@@ -54,7 +55,7 @@ impl L1 {
             if entry.is_dead(now) {
                 dead += 1;
                 self.remove(shard, entry, RemovalCause::Expired);
-            } else if entry.stamp() != self.trust.word() && matches!(self.verdict(*entry), Verdict::Gone(_)) {
+            } else if self.is_gone(*entry) {
                 dead += 1;
                 self.remove(shard, entry, RemovalCause::Invalidated);
             } else {
@@ -63,6 +64,41 @@ impl L1 {
         }
         shard.fit();
         dead
+    }
+
+    /// Whether an entry has not outlived some event. One that has is not asked again until the next.
+    fn is_gone(&self, entry: Entry<'_>) -> bool {
+        if self.trust.is_word(entry.until().stamp()) {
+            return false;
+        }
+        match self.verdict(entry) {
+            Verdict::Gone(_) => true,
+            Verdict::Valid(event) => {
+                entry.set_stamp(event);
+                false
+            }
+            Verdict::Suspect => false,
+        }
+    }
+
+    /// Stamps what has outlived all events, and removes what has not and what is suspect: stamps hold the number of an event
+    /// by its low bits only, so none may stay that is too old. Rare: once in millions of events.
+    pub(crate) fn stamp_all(&self) {
+        let begun = self.trust.basis().stamp;
+        for shard in &self.shards {
+            let mut walk = Walk::default();
+            while shard.write(|shard| {
+                let met = shard.walk(&mut walk, UNDER_ONE_LOCK);
+                for entry in &met {
+                    match self.verdict(**entry) {
+                        Verdict::Valid(event) => entry.set_stamp(event),
+                        _ => drop(self.remove(shard, *entry, RemovalCause::Invalidated)),
+                    }
+                }
+                !met.is_empty()
+            }) {}
+        }
+        self.trust.stamped(begun);
     }
 
     /// Charges the entry of `key` for a memo that was decoded since.

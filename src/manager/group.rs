@@ -25,6 +25,7 @@ impl Core {
         if self.shared.is_none() {
             for tag in &tags {
                 self.trust.sweep_alone(Sweeping::Tag(stable_hash(tag)), self.wall_micros());
+                self.after_event();
             }
             return Ok(());
         }
@@ -49,11 +50,19 @@ impl Core {
         }
         if self.shared.is_none() {
             self.trust.sweep_alone(Sweeping::Clear, self.wall_micros());
+            self.after_event();
             self.unlink_where(|_| true);
             return Ok(());
         }
         let core = self.clone();
         self.to_the_end(async move { core.bump_alone(Bump::Clear, "the clear").await }).await?
+    }
+
+    /// What is to be done after each event.
+    pub(super) fn after_event(&self) {
+        if self.trust.is_crowded() {
+            self.l1.stamp_all();
+        }
     }
 
     /// A change of many entries that no tier but the shared one has to know.

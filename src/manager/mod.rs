@@ -147,7 +147,7 @@ pub(crate) struct Found {
     pub(crate) value: Option<Value>,
     pub(crate) level: usize,
     pub(crate) times: Times,
-    /// The last event before it was loaded, or that it is known to have outlived.
+    /// The last event before it was loaded, or that it is known to have outlived, by its low bits at least.
     stamp: u64,
     /// Names its copy in the shared tier; 0 if there is none.
     write_id: u64,
@@ -156,7 +156,7 @@ pub(crate) struct Found {
 
 impl Found {
     fn resident(entry: Entry<'_>) -> Self {
-        let (stamp, write_id, tags) = (entry.stamp(), entry.write_id(), entry.tags().cloned());
+        let (stamp, write_id, tags) = (entry.until().stamp(), entry.write_id(), entry.tags().cloned());
         Self { value: Value::of(entry), level: 1, times: entry.times(), stamp, write_id, tags }
     }
 
@@ -278,7 +278,8 @@ impl Core {
     /// has made it invalid.
     fn outlives(&self, found: &Found, key: &str, since: u64) -> bool {
         let tags = found.tags.as_deref().unwrap_or_default();
-        found.stamp >= since || matches!(self.trust.check(found.stamp, key, tags, 0), Verdict::Valid(_))
+        self.trust.unfolded(found.stamp) >= since
+            || matches!(self.trust.check(found.stamp, key, tags, 0), Verdict::Valid(_))
     }
 
     pub(crate) fn streams(&self) -> Option<&Arc<dyn StreamingBackend>> {

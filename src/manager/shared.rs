@@ -293,11 +293,13 @@ impl Core {
             Bump::Pattern(pattern) => self.trust.sweep_here(Sweeping::Pattern(pattern)),
             Bump::Clear => self.trust.sweep_here(Sweeping::Clear),
         }
+        self.after_event();
         self.unlink_bumped(bump);
     }
 
     fn apply(&self, bump: &Controlled) {
         note(&self.trust, bump);
+        self.after_event();
         match &bump.what {
             Control::Tag(_) | Control::TagFloor => {}
             Control::Pattern(pattern) => self.unlink_bumped(&Bump::Pattern(pattern.clone())),
@@ -425,7 +427,10 @@ impl Hear for Ear {
     }
 
     fn suspect(&self, partition: u16) {
-        self.with(|core| core.trust.lose(partition));
+        self.with(|core| {
+            core.trust.lose(partition);
+            core.after_event();
+        });
     }
 
     fn bumped(&self, bump: &Controlled) {

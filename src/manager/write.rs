@@ -172,7 +172,7 @@ impl Core {
                 let times =
                     Times { fresh_until: times.fresh_until.min(most), dead_at: times.dead_at.min(most), ..times };
                 let (value, tags) = (Value::of(entry.entry()), entry.entry().tags());
-                let origin = Origin { stamp: entry.entry().stamp(), write_id: 0, tags };
+                let origin = Origin { stamp: entry.entry().until().stamp(), write_id: 0, tags };
                 Some(self.l1.entry(&mark.key, Content { value: value.as_ref(), times, weight: None, origin }))
             }
         };
