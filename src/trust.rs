@@ -29,6 +29,7 @@ use std::time::Duration;
 use papaya::HashMap;
 
 use crate::clock::millis;
+use crate::entry::STAMP_BITS;
 use crate::glob;
 use crate::hash::Prehashed;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -139,8 +140,7 @@ pub(crate) struct Trust {
     rules: Mutex<Vec<Rule>>,
 }
 
-/// How much of a stamp an entry holds.
-pub(crate) const STAMP_BITS: u32 = 24;
+/// What an entry holds of a stamp.
 const STAMP: u64 = (1 << STAMP_BITS) - 1;
 /// No entry's stamp, nor its low bits any entry's.
 const NONE: u64 = u64::MAX;

@@ -226,3 +226,22 @@ async fn a_spawned_load_may_return_a_borrowed_value() {
     });
     assert_eq!(loaded.await.unwrap().unwrap(), ("v".into(), Some("v".into())));
 }
+
+/// What is sent to another thread is not shared between threads: a closure need not be `Sync`.
+#[test]
+fn a_closure_that_is_not_sync_may_be_spawned() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let cache = tercel::CacheManager::default();
+    let count = std::cell::Cell::new(7);
+    let load = async move {
+        cache
+            .get_or_compute_with(
+                "k",
+                std::time::Duration::from_secs(60),
+                move || async move { tercel::ok(count.get()) },
+            )
+            .await
+    };
+    let value = runtime.block_on(runtime.spawn(load)).unwrap().unwrap();
+    assert_eq!(value.decode::<i32>().unwrap(), 7);
+}

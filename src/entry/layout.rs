@@ -58,7 +58,7 @@ pub(crate) struct Header {
 const _: () = assert!(size_of::<Header>() == 64 || size_of::<usize>() < 8 && size_of::<Header>() < 64);
 
 /// The bits of `until` that are the stamp.
-pub(super) const STAMP: u32 = crate::trust::STAMP_BITS;
+pub(crate) const STAMP: u32 = 24;
 /// The latest time that the others can say: in 34 years.
 pub(super) const LATEST: u64 = u64::MAX >> STAMP;
 

@@ -44,7 +44,7 @@ use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
 pub(crate) use counted::{Body, Counted, Label, Origin};
 use layout::{ELSEWHERE, EXTRA, Elsewhere, Extra, HEAVIEST, IN_MAIN, KIND, Parts, STAMP, TAIL, Tail, WEIGHED};
-pub(crate) use layout::{Header, Kind};
+pub(crate) use layout::{Header, Kind, STAMP as STAMP_BITS};
 pub(crate) use memo::Memo;
 pub(crate) use slot::{Slot, Waiting};
 

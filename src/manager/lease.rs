@@ -52,13 +52,15 @@ pub(super) enum Asked {
 }
 
 impl Core {
-    /// Asks to be the one who computes. `known`: the write id of what is in the shared tier and is not wanted.
+    /// Asks to be the one who computes. `known`: the write id of what is in the shared tier and is not wanted. `within`: how
+    /// long an answer may take.
     pub(super) async fn permission(
         &self,
         mark: &Mark,
         settings: &Settings,
         known: Option<u64>,
         can_do_without: bool,
+        within: Duration,
     ) -> Asked {
         let Some((shared, index)) = self.shared.as_ref().and_then(|shared| Some((shared, shared.at?))) else {
             return Asked::Compute(Permission::Free);
@@ -76,7 +78,7 @@ impl Core {
             // From here on no word is missed.
             ended.as_mut().enable();
             let token = self.token();
-            let until = self.now().saturating_add(self.deadlines.hard);
+            let until = self.now().saturating_add(within);
             match self.within(until, shared.tier.lease(&mark.key, token, LEASE, known)).await {
                 Ok(Leased::Granted) => {
                     let held = Leasehold {

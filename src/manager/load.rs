@@ -163,9 +163,12 @@ impl Core {
         let settings = call.settings;
         // A load inside another load's closure runs on that one's place in the budget.
         let inner = flight::is_loading(self.loads.id()) || flight::is_loading(self.lone.id());
-        if self.shared_index().is_some() {
-            // A frame says which bumps its loader knew of: all, or it is not written.
-            self.can_judge(self.now().saturating_add(self.deadlines.hard)).await;
+        if !self.judges() {
+            // A frame says which bumps its loader knew of: all, or it is not written. The wait is a part of what the tiers have.
+            let began = self.now();
+            let stands_in = self.stale(call.key, settings).is_some();
+            self.can_judge(began.saturating_add(self.deadlines.of(stands_in))).await;
+            call.waited = self.now().saturating_sub(began);
         }
         // Placed before anything is read: what is found may be stored only if nothing newer came meanwhile (E2).
         let mark = self.mark(lease.key());
@@ -206,21 +209,22 @@ impl Core {
         if let Some((found, _)) = stand_in.take_if(|(_, retry_at)| self.now_millis() < *retry_at) {
             return Verdict::Found(found);
         }
-        let within = if stand_in.is_some() { self.deadlines.soft } else { self.deadlines.hard };
+        let within = self.deadlines.of(stand_in.is_some()).saturating_sub(call.waited);
         let asked_at = self.now();
         let read = self.read_below(call.key, settings, within).await;
-        call.waited = self.now().saturating_sub(asked_at);
+        call.waited += self.now().saturating_sub(asked_at);
         older |= read.may_have();
-        if let Some(below) = read.found {
-            if below.suits(settings, self.now_millis()) && accept(&below) {
-                return Verdict::Found(below);
+        if let Some(below) = &read.found {
+            if below.suits(settings, self.now_millis()) && accept(below) {
+                return Verdict::Found(below.clone());
             }
-            if stand_in.is_none() && !below.is_fresh(self.now_millis()) && accept(&below) {
-                stand_in = Some((below, 0));
+            if stand_in.is_none() && !below.is_fresh(self.now_millis()) && accept(below) {
+                stand_in = Some((below.clone(), 0));
             }
         }
         let mut stand_in = stand_in.map(|(found, _)| found);
-        let mut permission = match self.agree(mark, settings, read.known, &mut stand_in, accept).await {
+        let left = self.deadlines.hard.saturating_sub(call.waited);
+        let mut permission = match self.agree(mark, settings, left, &read, &mut stand_in, accept).await {
             Ok(permission) => permission,
             Err(found) => return Verdict::Found(found),
         };
@@ -240,12 +244,17 @@ impl Core {
         &self,
         mark: &Mark,
         settings: &Settings,
-        mut known: Option<u64>,
+        within: Duration,
+        read: &Read,
         stand_in: &mut Option<Found>,
         accept: &mut (impl FnMut(&Found) -> bool + Send),
     ) -> Result<Permission, Found> {
+        if read.alone {
+            return Ok(Permission::Alone);
+        }
+        let mut known = read.known;
         loop {
-            let stored = match self.permission(mark, settings, known, stand_in.is_some()).await {
+            let stored = match self.permission(mark, settings, known, stand_in.is_some(), within).await {
                 Asked::Compute(permission) => return Ok(permission),
                 Asked::Busy => match stand_in.take() {
                     Some(found) => return Err(found),

@@ -106,6 +106,12 @@ pub(crate) struct Deadlines {
     pub(crate) hard: Duration,
 }
 
+impl Deadlines {
+    fn of(self, stands_in: bool) -> Duration {
+        if stands_in { self.soft } else { self.hard }
+    }
+}
+
 impl Default for Deadlines {
     fn default() -> Self {
         Self { soft: Duration::from_millis(50), hard: Duration::from_millis(500) }

@@ -31,6 +31,8 @@ pub(crate) struct Read {
     pub(super) outdated: bool,
     /// A tier's copy waits for repair and was passed over.
     pub(super) skipped: bool,
+    /// The shared tier could not be asked.
+    pub(super) alone: bool,
     /// The write id of what a tier had and was not found fit.
     pub(super) known: Option<u64>,
 }
@@ -173,18 +175,19 @@ impl Core {
             if self.is_shared(index) && !self.can_judge(until).await {
                 tier.count(Answer::Skipped);
                 read.failed.get_or_insert_with(not_judged);
+                read.alone = true;
                 continue;
             }
+            let failed = read.failed.is_some();
             if self.is_shared(index)
                 && let Some(found) = self.confirm(tier, &mark, settings, until, &mut read).await
             {
                 read.found = Some(found);
                 break;
             }
-            let (frame, mut found) = match self.ask_one(tier, &mark, until, &mut read).await {
-                Some(answer) => answer,
-                None => continue,
-            };
+            let answer = self.ask_one(tier, &mark, until, &mut read).await;
+            read.alone |= self.is_shared(index) && !failed && read.failed.is_some();
+            let Some((frame, mut found)) = answer else { continue };
             if found.is_fresh(self.now_millis()) {
                 if tier.promotes(&*self.random) {
                     self.promote(index, &frame, &mut found, mark, settings, until).await;

@@ -18,6 +18,7 @@ use crate::options::{Settings, Skipped};
 use crate::random::Random;
 use crate::stats::RemovalCause;
 use crate::tier::shield::scale;
+use crate::trust::Basis;
 use crate::value::Value;
 
 /// What is to be written to the lower tiers.
@@ -97,36 +98,47 @@ impl Core {
         if ttl.is_zero() {
             return self.invalidate(key).await;
         }
-        let grace = round_grace(settings.grace);
-        if self.shares_values(settings.skipped) {
-            // A frame says which bumps its writer knew of: all, or it is not written.
-            self.can_judge(self.now().saturating_add(self.deadlines.hard)).await;
-        }
-        let (tags, basis, write_id) = (settings.tags_and(&[]), self.basis(), self.write_id());
-        let origin = Origin { stamp: basis.stamp, write_id, tags: tags.as_ref() };
-        let entry =
-            self.entry(key, New { value: Some(&value), ttl, grace, l1_ttl: settings.l1_ttl, weight: None, origin });
         if self.tiers.is_empty() && self.shared.is_none() {
+            let (entry, _) = self.written(key, &value, settings, ttl);
             self.put(entry, settings.skipped);
             return Ok(());
         }
-        let write = Write {
-            key: key.into(),
-            value: Value::of(entry.entry()),
-            ttl,
-            grace,
-            most: Duration::MAX,
-            created: self.clock.wall(),
-            clock: basis.clock,
-            write_id,
-            tags,
-            how: How::Set { quiet: !announce },
-            tiers: 0..self.tiers.len(),
-            skipped: settings.skipped,
-            until: self.now().saturating_add(self.deadlines.hard),
+        let (core, key, settings) = (self.clone(), key.to_owned(), settings.clone());
+        let until = self.now().saturating_add(self.deadlines.hard);
+        let work = async move {
+            if core.shares_values(settings.skipped) {
+                // A frame says which bumps its writer knew of: all, or it is not written.
+                core.can_judge(until).await;
+            }
+            let (entry, basis) = core.written(&key, &value, &settings, ttl);
+            let write = Write {
+                key: key.into(),
+                value: Value::of(entry.entry()),
+                ttl,
+                grace: round_grace(settings.grace),
+                most: Duration::MAX,
+                created: core.clock.wall(),
+                clock: basis.clock,
+                write_id: entry.entry().write_id(),
+                tags: entry.entry().tags().cloned(),
+                how: How::Set { quiet: !announce },
+                tiers: 0..core.tiers.len(),
+                skipped: settings.skipped,
+                until,
+            };
+            core.set_through(write, entry, announce).await
         };
-        let core = self.clone();
-        self.to_the_end(async move { core.set_through(write, entry, announce).await }).await?
+        self.to_the_end(work).await?
+    }
+
+    /// The entry of a caller's own value, and what was known before.
+    fn written(&self, key: &str, value: &Value, settings: &Settings, ttl: Duration) -> (Counted, Basis) {
+        let (tags, basis) = (settings.tags_and(&[]), self.basis());
+        // Where nothing is written below there is no copy to name.
+        let write_id = if self.tiers.is_empty() { 0 } else { self.write_id() };
+        let origin = Origin { stamp: basis.stamp, write_id, tags: tags.as_ref() };
+        let (grace, l1_ttl) = (round_grace(settings.grace), settings.l1_ttl);
+        (self.entry(key, New { value: Some(value), ttl, grace, l1_ttl, weight: None, origin }), basis)
     }
 
     async fn set_through(self: Arc<Self>, mut write: Write, entry: Counted, announce: bool) -> Result<()> {
