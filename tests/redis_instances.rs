@@ -380,3 +380,39 @@ fn what_is_loaded_after_a_change_of_many_is_resident_and_shared() {
         }
     }
 }
+
+/// The lease is renewed although the closure holds its thread.
+#[test]
+fn a_closure_that_holds_its_thread_for_longer_than_a_lease_is_stored() {
+    let Some(server) = begun() else { return };
+    let (one, other) = (built(&server.url(), quiet()).into_blocking(), built(&server.url(), quiet()).into_blocking());
+    let slow = || {
+        std::thread::sleep(std::time::Duration::from_millis(1_500));
+        tercel::ok("slow".to_owned())
+    };
+    assert_eq!(one.get_or_compute_typed("k", HOUR, slow).unwrap(), "slow");
+    assert!(one.peek("k").is_some());
+    assert!(other.get("k").unwrap().is_some());
+    assert_eq!(one.get_or_compute_typed("k", HOUR, || tercel::ok("again".to_owned())).unwrap(), "slow");
+}
+
+/// What the other instances have taken away stands in for nothing, although the word of it was lost.
+#[test]
+fn a_value_that_may_be_gone_does_not_stand_in_where_the_server_says_that_it_is() {
+    let Some(server) = begun() else { return };
+    let (one, other) = (built(&server.url(), quiet()).into_blocking(), built(&server.url(), quiet()).into_blocking());
+    let options = || tercel::EntryOptions::from(HOUR).grace(HOUR);
+    one.set_with_strategy("k", "old", options()).unwrap();
+    assert!(other.get("k").unwrap().is_some() && other.peek("k").is_some());
+    let before = heard(other.as_async()).suspects;
+    // The sequence goes, and with it what was said under it: nobody knows what has changed.
+    one.invalidate("k").unwrap();
+    one.set_with_broadcast("k", "old", options()).unwrap();
+    assert!(other.get("k").unwrap().is_some());
+    server.command(&["DEL", "tc:{cache:invalidate.p00}:seq", "tc:{cache:invalidate.p00}:log"]);
+    server.command(&["UNLINK", "tc:{cache:invalidate.p00}:d:k"]);
+    eventually("it knows that something may be lost", || heard(other.as_async()).suspects > before);
+    let failing = || Err::<String, _>(std::io::Error::other("down"));
+    assert!(other.get_or_compute_typed("k", options(), failing).unwrap_err().is_compute());
+    assert_eq!(other.get("k").unwrap(), None);
+}

@@ -332,6 +332,17 @@ impl L1 {
         }
     }
 
+    /// Removes this very entry, if it is resident still.
+    pub(crate) fn discard(&self, entry: Entry<'_>) {
+        self.shard(entry.hash()).write(|shard| {
+            if let Some(resident) = shard.get(Name::of(entry))
+                && resident.is(entry)
+            {
+                self.remove(shard, resident, RemovalCause::Invalidated);
+            }
+        });
+    }
+
     /// Removes the entry of `key` and its marker.
     pub(crate) fn kill(&self, key: &str, cause: RemovalCause) -> bool {
         let name = self.name(key);

@@ -86,6 +86,8 @@ impl L1 {
     pub(crate) fn stamp_all(&self) {
         let begun = self.trust.basis().stamp;
         for shard in &self.shards {
+            // Nor may a load that began before bring one.
+            shard.write(|shard| shard.markers().kill_where(|_| true));
             let mut walk = Walk::default();
             while shard.write(|shard| {
                 let met = shard.walk(&mut walk, UNDER_ONE_LOCK);

@@ -190,6 +190,8 @@ impl Parts {
                 closed: AtomicBool::new(false),
             }
         });
+        // What the watch said before there was an engine to hear it.
+        core.want_bumps();
         core.io.spawn(Box::pin(tick(Arc::downgrade(&core), clock, core.trust.clone())));
         core.tasks.spawn(Box::pin(repair(Arc::downgrade(&core))));
         Ok(core)

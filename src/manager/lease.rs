@@ -3,13 +3,12 @@
 //! A lease keeps the others from computing the same. What keeps an old value from being stored is the token that it is stored
 //! under: every change of the key takes it away, and a lease that ended by itself only means that somebody computes twice.
 
-use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use super::shared::Shared;
 use super::{Core, Mark};
@@ -18,6 +17,7 @@ use crate::error::Result;
 use crate::options::Settings;
 use crate::runtime::Spawn;
 use crate::shared::{LeaseToken, Leased, Stored};
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::tier::shield::timeout;
 
 /// How long a lease lasts unless it is renewed, which it is every third of that: for so long the others wait in vain for an
@@ -71,7 +71,7 @@ impl Core {
         if self.repairs.bypasses(index, &mark.key) || !self.judges() {
             return Asked::Compute(Permission::Alone);
         }
-        let give_up = self.now().saturating_add(MOST_WAITED);
+        let give_up = self.now().saturating_add(MOST_WAITED.min(settings.hard_timeout));
         loop {
             let waiter = shared.waiters.enter(&mark.key);
             let mut ended = pin!(waiter.ended().notified());
@@ -81,14 +81,7 @@ impl Core {
             let until = self.now().saturating_add(within);
             match self.within(until, shared.tier.lease(&mark.key, token, LEASE, known)).await {
                 Ok(Leased::Granted) => {
-                    let held = Leasehold {
-                        shared: shared.clone(),
-                        tasks: self.tasks.clone(),
-                        key: mark.key.clone(),
-                        token,
-                        ended: false,
-                    };
-                    return Asked::Compute(Permission::Leased(held));
+                    return Asked::Compute(Permission::Leased(Leasehold::new(self, shared, &mark.key, token)));
                 }
                 Ok(Leased::Stored(stored)) => return Asked::Stored(stored),
                 Ok(Leased::Held(_)) => return Asked::Compute(Permission::Held),
@@ -104,7 +97,7 @@ impl Core {
                 }
                 Err(_) => return Asked::Compute(Permission::Alone),
             }
-            if self.admit_any().is_err() {
+            if self.admit_any().is_err() || !self.judges() {
                 return Asked::Compute(Permission::Alone);
             }
         }
@@ -119,59 +112,63 @@ impl Core {
     }
 }
 
-/// A lease that was granted. Dropped, it is given back in the background.
+/// A lease that was granted, and is renewed in the background: the closure may hold its thread. Dropped, it is given back.
 pub(super) struct Leasehold {
     shared: Arc<Shared>,
     tasks: Arc<dyn Spawn>,
     key: Arc<str>,
     token: LeaseToken,
-    /// It was used, or lost.
+    /// The server has said that it is somebody else's.
+    lost: Arc<AtomicBool>,
+    /// It was used.
     ended: bool,
+    /// Ends the renewal when it goes.
+    _renewed: oneshot::Sender<()>,
 }
 
 impl Leasehold {
-    /// Drives `work`, and renews the lease meanwhile.
-    pub(super) async fn during<T>(&mut self, clock: &dyn Clock, work: impl Future<Output = T>) -> T {
-        let mut work = pin!(work);
-        let output = {
-            let mut renewing = pin!(self.renew(clock));
-            let mut lost = false;
-            poll_fn(|cx| {
-                if let Poll::Ready(output) = work.as_mut().poll(cx) {
-                    return Poll::Ready((output, lost));
-                }
-                if !lost {
-                    lost = renewing.as_mut().poll(cx).is_ready();
-                }
-                Poll::Pending
-            })
-            .await
-        };
-        self.ended |= output.1;
-        output.0
-    }
-
-    /// Ends when the lease is lost.
-    async fn renew(&self, clock: &dyn Clock) {
-        loop {
-            clock.sleep_until(clock.now().saturating_add(LEASE / 3)).await;
-            let renewed = self.shared.tier.renew(&self.key, self.token, LEASE);
-            let within = clock.now().saturating_add(LEASE / 3);
-            // One that is not answered says nothing; the next is soon.
-            if let Some(Ok(false)) = timeout(clock, within, renewed).await {
-                return;
-            }
-        }
+    fn new(core: &Core, shared: &Arc<Shared>, key: &Arc<str>, token: LeaseToken) -> Self {
+        let (lost, (_renewed, ended)) = (Arc::new(AtomicBool::new(false)), oneshot::channel());
+        let (shared, tasks, key) = (shared.clone(), core.tasks.clone(), key.clone());
+        let renewal = renew(shared.clone(), core.clock.clone(), key.clone(), token, lost.clone(), ended);
+        tasks.spawn(Box::pin(renewal));
+        Self { shared, tasks, key, token, lost, ended: false, _renewed }
     }
 
     /// Stores the frame under the lease; false if it was lost. An error says nothing of whether it is stored, and does no
     /// harm: it is stored as long as nothing has changed, or never.
     pub(super) async fn commit(mut self, frame: Bytes, ttl: Duration) -> Result<bool> {
-        if self.ended {
+        self.ended = true;
+        // Relaxed: a hint; the server knows whose the lease is.
+        if self.lost.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        self.ended = true;
         self.shared.tier.commit(&self.key, self.token, frame, ttl).await
+    }
+}
+
+/// Renews a lease every third of its time until it is lost, or has `ended`.
+async fn renew(
+    shared: Arc<Shared>,
+    clock: Arc<dyn Clock>,
+    key: Arc<str>,
+    token: LeaseToken,
+    lost: Arc<AtomicBool>,
+    mut ended: oneshot::Receiver<()>,
+) {
+    loop {
+        let soon = clock.now().saturating_add(LEASE / 3);
+        if timeout(&*clock, soon, &mut ended).await.is_some() {
+            return;
+        }
+        let within = clock.now().saturating_add(LEASE / 3);
+        match timeout(&*clock, within, shared.tier.renew(&key, token, LEASE)).await {
+            // Relaxed: see `commit`.
+            Some(Ok(false)) => return lost.store(true, Ordering::Relaxed),
+            Some(Err(error)) if error.is_closed() => return,
+            // One that is not answered says nothing; the next is soon.
+            _ => {}
+        }
     }
 }
 

@@ -204,7 +204,10 @@ impl Core {
         if let Some(found) = self.resident(call.key, settings).filter(&mut *accept) {
             return Verdict::Found(found);
         }
-        let mut stand_in = self.stale(call.key, settings).filter(|(found, _)| accept(found));
+        let (mut stand_in, is_suspect) = match self.stale(call.key, settings).filter(|(found, ..)| accept(found)) {
+            Some((found, retry_at, standing)) => (Some((found, retry_at)), standing == Standing::Suspect),
+            None => (None, false),
+        };
         let mut older = self.l1.look(call.key, |_, _| ()).is_some();
         if let Some((found, _)) = stand_in.take_if(|(_, retry_at)| self.now_millis() < *retry_at) {
             return Verdict::Found(found);
@@ -214,6 +217,10 @@ impl Core {
         let read = self.read_below(call.key, settings, within).await;
         call.waited += self.now().saturating_sub(asked_at);
         older |= read.may_have();
+        if is_suspect && !read.alone {
+            // The shared tier was asked, and has said something else, or nothing.
+            stand_in = None;
+        }
         if let Some(below) = &read.found {
             if below.suits(settings, self.now_millis()) && accept(below) {
                 return Verdict::Found(below.clone());
@@ -224,16 +231,11 @@ impl Core {
         }
         let mut stand_in = stand_in.map(|(found, _)| found);
         let left = self.deadlines.hard.saturating_sub(call.waited);
-        let mut permission = match self.agree(mark, settings, left, &read, &mut stand_in, accept).await {
+        let permission = match self.agree(mark, settings, left, &read, &mut stand_in, accept).await {
             Ok(permission) => permission,
             Err(found) => return Verdict::Found(found),
         };
-        let computed = self.compute(lease, inner, call, stand_in.is_some());
-        let computed = match &mut permission {
-            Permission::Leased(held) => held.during(&*self.clock, computed).await,
-            _ => computed.await,
-        };
-        match computed {
+        match self.compute(lease, inner, call, stand_in.is_some()).await {
             Ok((loaded, extra)) => Verdict::Computed(Product { loaded, older, permission }, extra),
             Err(error) => Verdict::Failed(stand_in, error),
         }
@@ -281,14 +283,16 @@ impl Core {
         }
     }
 
-    /// The stale value in L1 that may stand in, and when the computation may be tried again.
-    fn stale(&self, key: &str, settings: &Settings) -> Option<(Found, u64)> {
+    /// The value in L1 that may stand in, when the computation may be tried again, and what is to be thought of it.
+    fn stale(&self, key: &str, settings: &Settings) -> Option<(Found, u64, Standing)> {
         if !self.reads_l1(settings.skipped) {
             return None;
         }
         let stale = |entry: Entry<'_>, standing| match standing {
             Standing::Fresh => None,
-            Standing::Stale | Standing::Suspect => Some((Found::standing(entry, standing)?, entry.retry_at())),
+            Standing::Stale => Some((Found::standing(entry, standing)?, entry.retry_at(), standing)),
+            // Whoever may be wrong is asked about, however lately the source was tried in vain.
+            Standing::Suspect => Some((Found::standing(entry, standing)?, 0, standing)),
         };
         self.l1.look(key, stale).flatten()
     }
@@ -359,9 +363,10 @@ impl Core {
             (None, None) => settings.negative_ttl,
         };
         let ttl = jittered(base, settings.jitter, &*self.random);
-        let grace = if loaded.value.is_some() { round_grace(settings.grace) } else { Default::default() };
+        let alone = matches!(permission, Permission::Alone);
+        let grace = if loaded.value.is_some() && !alone { round_grace(settings.grace) } else { Duration::ZERO };
         let tags = settings.tags_and(&loaded.tags);
-        let (held, alone) = (matches!(permission, Permission::Held), matches!(permission, Permission::Alone));
+        let held = matches!(permission, Permission::Held);
         let write_id = self.write_id();
         let l1_ttl = if alone { Some(settings.l1_ttl.unwrap_or(ttl).min(SHORT)) } else { settings.l1_ttl };
         let lease = match permission {

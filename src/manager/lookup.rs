@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Core, Count, Found};
 use crate::entry::Entry;
 use crate::error::Result;
-use crate::l1::Absence;
+use crate::l1::{Absence, Standing};
 use crate::options::Settings;
 use crate::trust::Cause;
 use crate::value::Value;
@@ -70,7 +70,11 @@ impl Core {
             return Ok(self.told(found));
         }
         let read = self.read_below(key, settings, self.deadlines.hard).await;
-        let here = |entry: Entry<'_>, standing| Found::standing(entry, standing);
+        // What the shared tier was asked about, and has not confirmed, is not told.
+        let here = |entry: Entry<'_>, standing| match standing {
+            Standing::Suspect if !read.alone => None,
+            standing => Found::standing(entry, standing),
+        };
         let stale_here = if self.reads_l1(settings.skipped) { self.l1.look(key, here).flatten() } else { None };
         let now = self.now_millis();
         let fresh = |found: &Found| found.suits(settings, now);

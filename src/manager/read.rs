@@ -270,7 +270,11 @@ impl Core {
         let suspect = self.reads_l1(settings.skipped).then(|| self.l1.suspect(&mark.key)).flatten()?;
         let (entry, shared) = (suspect.entry(), self.shared.as_ref()?);
         let head = match self.within(until, shared.tier.header(&mark.key)).await {
-            Ok(head) => Head::decode(&head?).ok()?,
+            Ok(Some(head)) if Head::decode(&head).is_ok() => Head::decode(&head).ok()?,
+            Ok(_) => {
+                self.l1.discard(entry);
+                return None;
+            }
             Err(error) => {
                 tier.count(Answer::Error);
                 read.failed.get_or_insert(error);
@@ -280,6 +284,7 @@ impl Core {
         let tags = entry.tags().map_or(&[][..], |tags| tags);
         let outdated = self.trust.is_outdated(head.cseq, &mark.key, tags).is_some() || self.repairs.refuses(tags);
         if head.held || head.wid != entry.write_id() || outdated {
+            self.l1.discard(entry);
             return None;
         }
         // As of before it was asked.

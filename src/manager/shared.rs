@@ -35,7 +35,9 @@ pub(super) struct Shared {
     /// Whether all bumps are known that the server knew when it was last asked: without them no frame can be judged.
     pub(super) knows_bumps: tokio::sync::watch::Sender<bool>,
     /// How often they were to be read anew.
-    wanted: AtomicU64,
+    wanted: Mutex<u64>,
+    /// How often another server has answered than before.
+    servers: AtomicU64,
     /// Whether the control clock is to be lifted first: another server answers.
     lifts: AtomicBool,
     recent: Mutex<VecDeque<(Duration, Done)>>,
@@ -83,7 +85,8 @@ impl Shared {
             _ear: ear,
             waiters: Waiters::default(),
             knows_bumps: tokio::sync::watch::Sender::new(false),
-            wanted: AtomicU64::new(0),
+            wanted: Mutex::new(0),
+            servers: AtomicU64::new(0),
             lifts: AtomicBool::new(false),
             recent: Mutex::default(),
             reclaiming: tokio::sync::Mutex::default(),
@@ -117,6 +120,20 @@ impl Shared {
             revalidated: told(Told::Confirmed),
             reconnects: heard.reconnects,
         }
+    }
+
+    /// Which server is followed.
+    pub(super) fn server(&self) -> u64 {
+        // Acquire, edge `server`: what is acknowledged by a server that was left before is not remembered by anybody.
+        self.servers.load(Ordering::Acquire)
+    }
+
+    /// Whether the server that has acknowledged is the one that is followed.
+    pub(super) fn still(&self, server: u64) -> Result<()> {
+        if self.server() == server {
+            return Ok(());
+        }
+        Err(Error::new(Kind::TIER, "another server has taken over from the one that acknowledged"))
     }
 
     fn remember(&self, done: Done, now: Duration) {
@@ -206,17 +223,19 @@ impl Core {
     /// Removes `key` from the shared tier and tells the others; what it does not take is owed to it.
     pub(super) async fn remove_shared(&self, key: &str, until: Duration) -> Result<()> {
         let (Some(shared), Some(index)) = (&self.shared, self.shared_index()) else { return Ok(()) };
+        let server = shared.server();
         // A write that was not acknowledged may still land: it is settled first.
         let removed = if self.repairs.owes(index, key) {
             self.within(until, shared.tier.settle(key)).await.map(drop)
         } else {
             self.within(until, shared.tier.invalidate(&[key], Duration::ZERO)).await.map(drop)
         };
+        let removed = removed.and_then(|()| {
+            self.done(shared, key, false);
+            shared.still(server)
+        });
         match removed {
-            Ok(()) => {
-                self.done(shared, key, false);
-                self.settled(index, key);
-            }
+            Ok(()) => self.settled(index, key),
             Err(_) => self.repairs.owe(index, key),
         }
         removed
@@ -233,11 +252,14 @@ impl Core {
     async fn known_bumps(&self, shared: &Shared) -> Result<Bumps> {
         let until = self.now().saturating_add(self.deadlines.hard);
         self.within(until, shared.tier.check()).await?;
-        // Relaxed: set before the reader was started.
-        if shared.lifts.load(Ordering::Relaxed) {
+        // Relaxed: set before a reader is started.
+        if shared.lifts.swap(false, Ordering::Relaxed) {
             // A server that has taken over may give numbers again that another has given before.
-            self.within(until, shared.tier.lift(self.trust.basis().clock)).await?;
-            shared.lifts.store(false, Ordering::Relaxed);
+            let lifted = self.within(until, shared.tier.lift(self.trust.basis().clock)).await;
+            if let Err(error) = lifted {
+                shared.lifts.store(true, Ordering::Relaxed);
+                return Err(error);
+            }
         }
         self.within(until, shared.tier.bumps()).await
     }
@@ -260,8 +282,14 @@ impl Core {
     pub(super) async fn bump_once(&self, bump: &Bump) -> Result<()> {
         let Some(shared) = &self.shared else { return Ok(()) };
         let until = self.now().saturating_add(self.deadlines.hard);
+        // Another server may give numbers that were given before, until its clock is lifted.
+        if !self.can_judge(until).await {
+            return Err(super::read::not_judged());
+        }
+        let server = shared.server();
         let bumped = self.within(until, shared.tier.bump(bump, self.trust.basis().clock)).await?;
         shared.remember(Done::Bump(bump.clone()), self.now());
+        shared.still(server)?;
         self.count_told(Told::Sent);
         self.apply(&bumped);
         match bump {
@@ -336,12 +364,16 @@ impl Core {
     }
 
     /// Bumps may have been missed: until all are known nothing is used without asking, and no frame is used.
-    fn want_bumps(self: &Arc<Self>) {
+    pub(super) fn want_bumps(self: &Arc<Self>) {
         let Some(shared) = self.shared.clone() else { return };
-        shared.knows_bumps.send_replace(false);
-        self.trust.extend(shared.bumps_link(), Duration::ZERO, self.now());
-        // Relaxed: the one thread that hears counts; the reader compares.
-        let wanted = shared.wanted.fetch_add(1, Ordering::Relaxed) + 1;
+        let wanted = {
+            // Held over all three, so that a reader that is through sees it before it says so.
+            let mut wanted = shared.wanted.lock();
+            *wanted += 1;
+            shared.knows_bumps.send_replace(false);
+            self.trust.extend(shared.bumps_link(), Duration::ZERO, self.now());
+            *wanted
+        };
         let core = Arc::downgrade(self);
         self.tasks.spawn(Box::pin(async move { read_bumps(core, shared, wanted).await }));
     }
@@ -350,6 +382,8 @@ impl Core {
     fn redo(&self) {
         let (Some(shared), Some(index)) = (&self.shared, self.shared_index()) else { return };
         let now = self.now();
+        // Release, edge `server`: before the ring is taken.
+        shared.servers.fetch_add(1, Ordering::Release);
         let recent = std::mem::take(&mut *shared.recent.lock());
         for (_, done) in recent.into_iter().filter(|(then, _)| now.saturating_sub(*then) <= REMEMBERED) {
             match done {
@@ -365,19 +399,22 @@ async fn read_bumps(core: Weak<Core>, shared: Arc<Shared>, wanted: u64) {
     const PAUSE: Duration = Duration::from_millis(50);
     loop {
         let Some(strong) = core.upgrade().filter(|core| core.admit_any().is_ok()) else { return };
-        let is_wanted = || shared.wanted.load(Ordering::Relaxed) == wanted;
-        match strong.known_bumps(&shared).await {
-            Ok(bumps) if is_wanted() => {
-                for bump in bumps.each() {
-                    strong.apply(&bump);
-                }
+        let known = strong.known_bumps(&shared).await;
+        if let Ok(bumps) = &known {
+            for bump in bumps.each() {
+                strong.apply(&bump);
+            }
+        }
+        {
+            let newest = shared.wanted.lock();
+            if *newest != wanted {
+                return;
+            }
+            if known.is_ok() {
                 strong.trust.extend(shared.bumps_link(), Duration::MAX, strong.now());
                 shared.knows_bumps.send_replace(true);
                 return;
             }
-            Ok(_) => return,
-            Err(_) if is_wanted() => {}
-            Err(_) => return,
         }
         let (clock, until) = (strong.clock.clone(), strong.now().saturating_add(PAUSE));
         drop(strong);
@@ -418,7 +455,11 @@ impl Hear for Ear {
                 Change::Removed => Told::RemovedMany,
             };
             core.count_told(told);
-            keys.iter().for_each(|key| core.kill(key));
+            for key in keys {
+                core.kill(key);
+                // Its lease went with the change.
+                core.shared.iter().for_each(|shared| shared.waiters.wake(key));
+            }
         });
     }
 
@@ -452,7 +493,7 @@ impl Hear for Ear {
                 // Relaxed: whoever reads the bumps is started after this.
                 shared.lifts.store(true, Ordering::Relaxed);
             }
-            if let Some(shared) = &core.shared {
+            if let Some(shared) = core.shared.as_ref().filter(|_| partition == CONTROL) {
                 shared.tier.leave();
             }
             core.redo();

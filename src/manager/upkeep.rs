@@ -132,7 +132,8 @@ impl Core {
         if let Some(shared) = &self.shared {
             shared.watch.ready().await?;
             let mut knows = shared.knows_bumps.subscribe();
-            let _ = timeout(&*self.clock, Duration::MAX, knows.wait_for(|knows| *knows)).await;
+            let _ =
+                timeout(&*self.clock, Duration::MAX, knows.wait_for(|knows| *knows || self.admit_any().is_err())).await;
         }
         self.admit_any()
     }
@@ -141,6 +142,10 @@ impl Core {
     pub(crate) async fn close(&self) {
         // Release, edge `close`: flights that start after this see it, those before are ended below.
         self.closed.store(true, Ordering::Release);
+        if let Some(shared) = &self.shared {
+            // Whoever waits for it looks again.
+            shared.knows_bumps.send_modify(|_| {});
+        }
         self.loads.end_all(Err(Error::closed()));
         self.lone.end_all(Err(Error::closed()));
         self.reads.end_all(super::read::Read::closed());

@@ -156,6 +156,10 @@ impl Core {
         {
             untaken.push(Untaken { by: SHARED.into(), error });
         }
+        if announce && !self.shares_values(write.skipped) {
+            // What was read from the shared tier until it was told.
+            self.outlast(&entry);
+        }
         settle(&format!("the write of `{}`", shown(&write.key)), untaken)
     }
 
@@ -253,11 +257,22 @@ impl Core {
             if outcome == Outcome::Refused {
                 // Somebody has changed the key since the lease was given: what L1 has of it is older.
                 core.l1.retract(&write.key, mark.token);
+                core.take_back(&write).await;
             }
             drop(mark);
             untaken.len() < tried && outcome != Outcome::Refused
         };
         self.to_the_end(work).await.unwrap_or(false)
+    }
+
+    /// Removes from the other tiers what the shared one has refused.
+    async fn take_back(&self, write: &Write) {
+        for index in write.tiers.clone().filter(|index| !self.is_shared(*index)) {
+            let tier = &self.tiers[index];
+            if !write.skipped.has(tier.level()) && tier.remove(&write.key, write.until).await.is_err() {
+                self.repairs.owe(index, &write.key);
+            }
+        }
     }
 
     /// Writes to the tiers, fastest first, and last to the shared one, which tells the others. The caller holds the key's lane
@@ -328,11 +343,14 @@ impl Core {
                 if self.repairs.owes(index, &write.key) {
                     self.remove_shared(&write.key, write.until).await?;
                 }
-                match self.within(write.until, shared.tier.put(&write.key, frame, ttl, *quiet)).await {
-                    Ok(written) => {
-                        self.done(shared, &write.key, *quiet);
-                        Ok(if written.stored { Outcome::Stored } else { Outcome::Refused })
-                    }
+                let server = shared.server();
+                let put = self.within(write.until, shared.tier.put(&write.key, frame, ttl, *quiet)).await;
+                let put = put.and_then(|written| {
+                    self.done(shared, &write.key, *quiet);
+                    shared.still(server).map(|()| written)
+                });
+                match put {
+                    Ok(written) => Ok(if written.stored { Outcome::Stored } else { Outcome::Refused }),
                     Err(error) => {
                         self.repairs.owe(index, &write.key);
                         Err(error)
