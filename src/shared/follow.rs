@@ -143,8 +143,6 @@ enum State {
 enum Held {
     Message(Vec<u8>),
     Number(Option<u64>, Duration),
-    /// The identity is as it was.
-    Confirmed,
 }
 
 impl Follow {
@@ -408,7 +406,9 @@ impl Follow {
     /// The question that the number came with is answered in full.
     fn confirm(&mut self, act: &mut dyn FnMut(Action<'_>)) {
         if self.state != State::Live {
-            return self.hold(Held::Confirmed, act);
+            // What is read from the log comes after this, and may be of another history: the next question tells.
+            self.asked = None;
+            return;
         }
         if let Some(sent) = self.asked.take() {
             self.answered = Some(sent);
@@ -450,7 +450,6 @@ impl Follow {
                     self.take(Message::read(&bytes), act);
                 }
                 Some(Held::Number(number, sent)) => self.number(number, sent, act),
-                Some(Held::Confirmed) => self.confirm(act),
             }
         }
     }
@@ -464,7 +463,7 @@ impl Held {
                 Ok(Message::Numbered(number, _)) => Some(number),
                 _ => None,
             },
-            Self::Number(..) | Self::Confirmed => None,
+            Self::Number(..) => None,
         }
     }
 }

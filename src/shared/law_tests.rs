@@ -432,3 +432,24 @@ fn planted_faults_are_found() {
         assert!(matches!(found, Err(TestError::Fail(..))), "`{fault}` is not found");
     }
 }
+
+/// What is missing by the number of one history may be read from the log of another, which has something else under it.
+#[test]
+fn a_log_that_is_read_proves_nothing_until_the_server_has_said_again_who_it_is() {
+    let steps = [
+        Step::Connect,
+        Step::Serve(2),
+        Step::Change { own: false },
+        Step::Deliver(3),
+        Step::Disconnect,
+        Step::Change { own: false },
+        Step::Connect,
+        Step::Serve(2),
+        Step::Replace { back: 1, same_process: true, hangs_up: false },
+        Step::Change { own: false },
+        Step::Deliver(2),
+    ];
+    for partition in [Partition::Data, Partition::Control] {
+        run(partition, &steps).unwrap_or_else(|fault| panic!("{partition:?}: {fault}"));
+    }
+}

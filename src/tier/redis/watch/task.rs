@@ -259,6 +259,8 @@ impl Watcher {
             },
             Asked::Replay(index, missing) => {
                 let log = answers::log(&endpoint, &answer)?;
+                // Trusted only once another question is answered.
+                line.due = Instant::now();
                 self.act(index, line, |follow, act| follow.replayed(missing, log.as_deref(), act))
             }
         }
